@@ -1,0 +1,75 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// What the shared library needs at link time, and why:
+//  -static-stdlib   a host has no Swift runtime (the package manager's own option is ignored for dynamic libraries)
+//  -z defs          an undefined symbol fails here and not in the host's dlopen
+//  -z nodelete      unmapping code that still runs on the library's threads would crash the host
+//  version-script   exports the names of include/loragen.h and nothing else
+let libraryFlags: [LinkerSetting] = [
+    .unsafeFlags([
+        "-static-stdlib",
+        "-Xlinker", "-soname=libloragen.so.0",
+        "-Xlinker", "-z", "-Xlinker", "defs",
+        "-Xlinker", "-z", "-Xlinker", "nodelete",
+        "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/loragen/exports.map",
+    ])
+]
+
+let strict: [SwiftSetting] = [.unsafeFlags(["-warnings-as-errors"])]
+let strictC: [CSetting] = [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]
+
+// Serial OpenBLAS, linked in statically; its environment variables are shut out by the wrapped getenv.
+let openBLAS: [LinkerSetting] = [
+    .unsafeFlags([
+        "-L/usr/lib/x86_64-linux-gnu/openblas-serial", "-Xlinker", "-l:libopenblas.a",
+        "-Xlinker", "--wrap=getenv",
+    ])
+]
+
+let package = Package(
+    name: "loragen",
+    products: [
+        .library(name: "loragen", type: .dynamic, targets: ["loragen"]),
+        .library(name: "loragen_onnx", type: .dynamic, targets: ["COnnx"]),
+        .executable(name: "loragen-cli", targets: ["loragen-cli"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
+    ],
+    targets: [
+        .target(name: "COpenBLAS", cSettings: strictC, linkerSettings: openBLAS),
+        .target(
+            name: "CKernels", exclude: ["README.md"],
+            cSettings: strictC + [.unsafeFlags(["-O3", "-gdwarf-4"])],
+            linkerSettings: [.linkedLibrary("m")]),
+        .target(name: "Tensor", dependencies: ["COpenBLAS", "CKernels"], swiftSettings: strict),
+        .target(name: "NN", dependencies: ["Tensor"], swiftSettings: strict),
+        .target(name: "Adapters", dependencies: ["Tensor", "NN"], swiftSettings: strict),
+        .target(name: "Conditions", dependencies: ["Adapters"], swiftSettings: strict),
+        .target(name: "Generators", dependencies: ["Conditions"], swiftSettings: strict),
+        .systemLibrary(name: "CLoragen", path: "include"),
+        .target(name: "CAPI", dependencies: ["CLoragen", "Generators"], swiftSettings: strict),
+        .target(name: "loragen", dependencies: ["CAPI"], exclude: ["exports.map"], linkerSettings: libraryFlags),
+        .target(
+            name: "COnnx",
+            cxxSettings: [.define("ONNX_ML", to: "1"), .define("ONNX_NAMESPACE", to: "onnx")],
+            linkerSettings: [
+                .linkedLibrary("onnx"), .linkedLibrary("onnx_proto"), .linkedLibrary("protobuf"),
+                .unsafeFlags([
+                    "-Xlinker", "-soname=libloragen_onnx.so.0", "-Xlinker", "-z", "-Xlinker", "defs",
+                ]),
+            ]),
+        .executableTarget(
+            name: "loragen-cli",
+            dependencies: [
+                "CLoragen", "CAPI", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: strict),
+        .testTarget(name: "TensorTests", dependencies: ["Tensor"]),
+        .testTarget(name: "NNTests", dependencies: ["NN"]),
+        .testTarget(name: "AdaptersTests", dependencies: ["Adapters"]),
+        .testTarget(name: "GeneratorsTests", dependencies: ["Generators"]),
+        .testTarget(name: "CAPITests", dependencies: ["CLoragen", "CAPI"]),
+    ],
+    cxxLanguageStandard: .cxx17
+)

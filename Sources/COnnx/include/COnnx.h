@@ -1,0 +1,10 @@
+#ifndef CONNX_H
+#define CONNX_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+int lgo_abi(void);
+#ifdef __cplusplus
+}
+#endif
+#endif
