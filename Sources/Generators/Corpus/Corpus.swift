@@ -54,7 +54,7 @@ public final class Corpus: Sendable {
             throw LoragenError(.invalidArgument, "the corpus has \(entries.count) adapters; there is no adapter \(index)")
         }
         let adapter = try source.adapter(index, entries[index])
-        return isRecut ? try adapter.canonical(recutTo: layout) : adapter
+        return isRecut ? try adapter.recut(ranks: layout.modules.map(\.rank)).adapter : adapter
     }
 
     public func indices(of split: Split) -> [Int] { entries.indices.filter { entries[$0].split == split } }
