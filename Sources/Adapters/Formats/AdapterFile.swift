@@ -10,15 +10,17 @@ public enum AdapterFile {
         _ adapter: Adapter, to path: String, options: WriteOptions = WriteOptions()
     ) throws(LoragenError) {
         let image = try AdapterImage(adapter, options)
+        defer { withExtendedLifetime(image) {} }
         var metadata = adapter.metadata
         metadata["format"] = "pt"
         metadata[layoutKey] = try image.layout.json.text()
         try image.writer(metadata: metadata).write(to: path)
-        withExtendedLifetime(image) {}
     }
 
     /// The layout alone, without reading the values.
-    public static func readHeader(path: String) throws(LoragenError) -> Layout { try layout(of: SafetensorsFile(path: path)) }
+    public static func readHeader(path: String) throws(LoragenError) -> Layout {
+        try layout(of: SafetensorsFile(path: path))
+    }
 
     /// Reads a file that `write` made. Throws `.io`; `.format` when it has no layout, or other tensors than the layout
     /// says; `.nonFinite`.
