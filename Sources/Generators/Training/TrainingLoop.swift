@@ -18,14 +18,14 @@ struct TrainingLoop {
         var clock = CostClock(remaining: stages.reduce(0) { $0 + $1.cost * Double($1.optimisation.steps) })
         for (index, stage) in stages.enumerated() {
             if let done = state, index < done.stage {
-                try done.restore(weightsOf: stage)
+                try done.restore(weightsOf: stage, index: index)
                 clock.skip(stage.cost * Double(stage.optimisation.steps))
                 continue
             }
             try stage.prepare()
             let run = StageRun(stage)
             if let saved = state, saved.stage == index {
-                try run.restore(saved)
+                try saved.restore(run)
                 clock.skip(stage.cost * Double(run.step))
             }
             state = nil
