@@ -7,6 +7,8 @@ public struct Normaliser: Sendable {
         case perElement = "per-element"
         /// Mean of each element; one deviation for each tensor, so that its elements keep their proportions.
         case perTensor = "per-tensor"
+        /// Mean of each element; one deviation for the whole vector.
+        case global
         /// Mean and deviation of each element over the adapters of its own task (COND P-DIFF, language). The inverse
         /// needs the requested task's statistics, so it knows the answer beforehand: only tasks of the training split
         /// can be generated, and an output of zero is that task's mean adapter.
@@ -69,8 +71,9 @@ public struct Normaliser: Sendable {
                     scale[g * d + j] = Float(max((squares[g * d + j] / freedom).squareRoot(), floor))
                 }
             }
-        case .perTensor:
-            for (range, _) in tensors {
+        case .perTensor, .global:
+            let ranges = kind == .global ? [0..<d] : tensors.map(\.range)
+            for range in ranges {
                 let total = range.reduce(0) { $0 + squares[$1] }
                 let deviation = (total / (max(1, sizes[0] - 1) * Double(max(1, range.count)))).squareRoot()
                 for j in range { scale[j] = Float(max(deviation, 1e-8)) }
