@@ -1,0 +1,43 @@
+import NN
+import Tensor
+
+/// Maps normalised adapters `[n, D]` to latents `[n, P]` and back.
+protocol Autoencoder<E>: AnyObject, Module {
+    /// Values of an adapter, `D`.
+    var valueCount: Int { get }
+    /// Coordinates of a latent, `P`.
+    var latentCount: Int { get }
+    /// Without noise and, where there are batch norms, with their running statistics.
+    func encode(_ x: Tensor<E>) -> Tensor<E>
+    func decode(_ z: Tensor<E>) -> Tensor<E>
+    /// The training forward pass with the preset's noise: mean squared error against the clean `x`.
+    func loss(_ x: Tensor<E>, random: Random) -> Tensor<E>
+}
+
+/// Predicts what was added to latents.
+protocol Denoiser<E>: AnyObject, Module {
+    /// - Parameters:
+    ///   - x: noised latents `[n, P]`.
+    ///   - times: one timestep per sample.
+    ///   - condition: `[n, C]`, or nil where the network has none; nil for a conditional network means zero.
+    func callAsFunction(_ x: Tensor<E>, times: [Int], condition: Tensor<E>?) -> Tensor<E>
+}
+
+extension Tensor {
+    /// `[n, D]` as a signal of one channel, `[n, 1, length]`, with zeros appended.
+    func signal(length: Int) -> Tensor {
+        let (samples, count) = (shape[0], shape[1])
+        guard length > count else { return reshaped([samples, 1, count]) }
+        let padded = Tensor.concatenate([self, .zeros([samples, length - count])], axis: 1)
+        return padded.reshaped([samples, 1, length])
+    }
+
+    /// The first `count` values of a signal of one channel, `[n, 1, L]` to `[n, count]`.
+    func values(count: Int) -> Tensor {
+        let flat = reshaped([shape[0], shape[2]])
+        return count == shape[2] ? flat : flat.slice(axis: 1, 0..<count)
+    }
+
+    /// `[n, c, L]` to `[n, c L]`.
+    func flattenedSamples() -> Tensor { reshaped([shape[0], shape[1] * shape[2]]) }
+}
