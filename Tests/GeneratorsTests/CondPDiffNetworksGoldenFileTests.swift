@@ -88,7 +88,7 @@ enum Formula {
         let values = unit(name, shape)
         let bound = Double(shape.dropFirst().reduce(1, *)).squareRoot()
         if shape.count > 1 { return Tensor(values.map { E($0 / bound) }, shape: shape) }
-        if name.hasSuffix("orm.weight") || name.hasSuffix(".runningVariance") {
+        if name.hasSuffix("orm.weight") || name.hasSuffix(".running_var") {
             return Tensor(values.map { E(1 + $0 / 4) }, shape: shape)
         }
         return Tensor(values.map { E($0 / 10) }, shape: shape)

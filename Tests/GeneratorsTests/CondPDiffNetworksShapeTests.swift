@@ -82,7 +82,9 @@ import Testing
         let conv = ConvAutoencoder<Float>(.medium, valueCount: 1250, random: &random)
         #expect(conv.parameterCount == 1_000_497)
         let concat = ConcatConvDenoiser<Float>(latentCount: 8, conditionCount: 5, random: &random)
-        #expect(concat.parameterCount == ConcatConvDenoiserConfiguration().parameterCount(latentCount: 8, conditionCount: 5))
+        #expect(
+            concat.parameterCount == ConcatConvDenoiserConfiguration().parameterCount(latentCount: 8, conditionCount: 5)
+        )
         let parent = ParentAutoencoder<Float>(valueCount: 2048, random: &random)
         #expect(parent.parameterCount == ParentAutoencoder<Float>.parameterCount(valueCount: 2048))
         let denoiser = ParentDenoiser<Float>(latentCount: 128, random: &random)

@@ -97,7 +97,7 @@ class Net:
         weight, bias = self.parameter(name + ".weight", c), self.parameter(name + ".bias", c)
         if self.device == "meta":
             return x
-        mean, variance = name + ".runningMean", name + ".runningVariance"
+        mean, variance = name + ".running_mean", name + ".running_var"
         if mean not in self.buffers:
             self.buffers[mean] = (unit(mean, c) / 10).to(self.dtype)
             self.buffers[variance] = (1 + unit(variance, c) / 4).to(self.dtype)

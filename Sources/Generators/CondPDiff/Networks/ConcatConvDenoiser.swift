@@ -21,20 +21,26 @@ final class ConcatConvDenoiser<E: Element>: Denoiser {
         self.latentCount = latentCount
         self.conditionCount = conditionCount
         let length = latentCount + conditionCount
-        time = Embedding(configuration.timesteps, length, random: &random)
+        time = Embedding(entries: configuration.timesteps, features: length, random: &random)
         let widths = configuration.blockChannels
         blocks = zip([1] + widths, widths).enumerated().map {
             ConcatConvBlock(
                 $1.0, $1.1, outputs: $0 == widths.count - 1 ? 1 : $1.1, isFirst: $0 == 0, random: &random)
         }
-        output = Linear(length, latentCount, random: &random)
+        output = Linear(inputs: length, outputs: latentCount, random: &random)
+    }
+
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.child("time", time)
+        visitor.children("blocks", blocks)
+        visitor.child("output", output)
     }
 
     func callAsFunction(_ x: Tensor<E>, times: [Int], condition: Tensor<E>?) -> Tensor<E> {
         let samples = x.shape[0]
         let length = latentCount + conditionCount
         let rows = configuration.legacySharedTime ? times.map { _ in times[0] } : times
-        let tau = time(rows.map(Int32.init)).reshaped([samples, 1, length])
+        let tau = time(rows).reshaped([samples, 1, length])
 
         var h = x
         if conditionCount > 0 {
@@ -65,9 +71,14 @@ final class ConcatConvBlock<E: Element>: Module {
     private let isFirst: Bool
 
     init(_ inputs: Int, _ middle: Int, outputs: Int, isFirst: Bool, random: inout Random) {
-        first = Conv1d(inputs, middle, kernel: 3, padding: 1, random: &random)
-        second = Conv1d(middle, outputs, kernel: 3, padding: 1, random: &random)
+        first = Conv1d(inputChannels: inputs, outputChannels: middle, kernel: 3, padding: 1, random: &random)
+        second = Conv1d(inputChannels: middle, outputChannels: outputs, kernel: 3, padding: 1, random: &random)
         self.isFirst = isFirst
+    }
+
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.child("first", first)
+        visitor.child("second", second)
     }
 
     func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {

@@ -30,6 +30,11 @@ final class ConvAutoencoder<E: Element>: Autoencoder {
         }
     }
 
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.children("encoder", encoder)
+        visitor.children("decoder", decoder)
+    }
+
     /// `[n, D]` to `[n, P]` in -1 ... 1.
     func encode(_ x: Tensor<E>) -> Tensor<E> {
         encoder.reduce(x.signal(length: paddedCount)) { $1($0) }.tanh().flattenedSamples()
@@ -67,9 +72,14 @@ final class FoldingStage<E: Element>: Module {
     private let isFirst: Bool
 
     init(_ inputs: Int, _ outputs: Int, kernel: Int, fold stride: Int, isFirst: Bool, random: inout Random) {
-        mix = Conv1d(inputs, outputs, kernel: kernel, padding: 1, random: &random)
-        fold = Conv1d(outputs, outputs, kernel: kernel, stride: stride, random: &random)
+        mix = Conv1d(inputChannels: inputs, outputChannels: outputs, kernel: kernel, padding: 1, random: &random)
+        fold = Conv1d(inputChannels: outputs, outputChannels: outputs, kernel: kernel, stride: stride, random: &random)
         self.isFirst = isFirst
+    }
+
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.child("mix", mix)
+        visitor.child("fold", fold)
     }
 
     func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {
@@ -84,8 +94,14 @@ final class UnfoldingStage<E: Element>: Module {
     let mix: Conv1d<E>
 
     init(_ inputs: Int, _ outputs: Int, kernel: Int, fold: Int, padding: Int, random: inout Random) {
-        unfold = ConvTranspose1d(inputs, inputs, kernel: kernel, stride: fold, random: &random)
-        mix = Conv1d(inputs, outputs, kernel: kernel, padding: padding, random: &random)
+        unfold = ConvTranspose1d(
+            inputChannels: inputs, outputChannels: inputs, kernel: kernel, stride: fold, random: &random)
+        mix = Conv1d(inputChannels: inputs, outputChannels: outputs, kernel: kernel, padding: padding, random: &random)
+    }
+
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.child("unfold", unfold)
+        visitor.child("mix", mix)
     }
 
     func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {

@@ -21,9 +21,18 @@ final class ImageConditionEncoder<E: Element>: Module {
     let output: Linear<E>
 
     init(_ widths: ImageConditionWidths = .init(), random: inout Random) {
-        first = Conv2d(3, widths.first, kernel: 7, stride: 4, padding: 3, random: &random)
-        second = Conv2d(widths.first, widths.second, kernel: 5, stride: 2, padding: 2, random: &random)
-        output = Linear(widths.second, widths.output, random: &random)
+        first = Conv2d(
+            inputChannels: 3, outputChannels: widths.first, kernel: 7, stride: 4, padding: 3, random: &random)
+        second = Conv2d(
+            inputChannels: widths.first, outputChannels: widths.second, kernel: 5, stride: 2, padding: 2,
+            random: &random)
+        output = Linear(inputs: widths.second, outputs: widths.output, random: &random)
+    }
+
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.child("first", first)
+        visitor.child("second", second)
+        visitor.child("output", output)
     }
 
     /// Images `[n, 3, height, width]` in 0 ... 1, of any size, to `[n, output]`.

@@ -2,25 +2,30 @@ import NN
 import Tensor
 
 /// Maps normalised adapters `[n, D]` to latents `[n, P]` and back.
-protocol Autoencoder<E>: AnyObject, Module {
+///
+/// Encoding and decoding do not depend on `setTraining`: many threads may call them at once.
+protocol Autoencoder<Scalar>: Module {
     /// Values of an adapter, `D`.
     var valueCount: Int { get }
     /// Coordinates of a latent, `P`.
     var latentCount: Int { get }
     /// Without noise and, where there are batch norms, with their running statistics.
-    func encode(_ x: Tensor<E>) -> Tensor<E>
-    func decode(_ z: Tensor<E>) -> Tensor<E>
-    /// The training forward pass with the preset's noise: mean squared error against the clean `x`.
-    func loss(_ x: Tensor<E>, random: Random) -> Tensor<E>
+    func encode(_ x: Tensor<Scalar>) -> Tensor<Scalar>
+    func decode(_ z: Tensor<Scalar>) -> Tensor<Scalar>
+    /// The training forward pass with the preset's noise: mean squared error against the clean `x`. Batch norms work
+    /// as `setTraining` has left them; a new network is in training.
+    func loss(_ x: Tensor<Scalar>, random: Random) -> Tensor<Scalar>
 }
 
 /// Predicts what was added to latents.
-protocol Denoiser<E>: AnyObject, Module {
+///
+/// Batch norms work as `setTraining` has left them; a new network is in training.
+protocol Denoiser<Scalar>: Module {
     /// - Parameters:
     ///   - x: noised latents `[n, P]`.
     ///   - times: one timestep per sample.
     ///   - condition: `[n, C]`, or nil where the network has none; nil for a conditional network means zero.
-    func callAsFunction(_ x: Tensor<E>, times: [Int], condition: Tensor<E>?) -> Tensor<E>
+    func callAsFunction(_ x: Tensor<Scalar>, times: [Int], condition: Tensor<Scalar>?) -> Tensor<Scalar>
 }
 
 extension Tensor {

@@ -20,13 +20,20 @@ final class ParentDenoiser<E: Element>: Denoiser {
         self.latentCount = latentCount
         self.conditionCount = conditionCount
         time = TimeEmbedding(
-            width: configuration.timeWidth, outputs: latentCount, order: .cosinesFirst, random: &random)
-        condition = conditionCount > 0 ? Linear(conditionCount, latentCount, random: &random) : nil
+            width: configuration.timeWidth, outputs: latentCount, order: .cosineThenSine, xavier: false, random: &random
+        )
+        condition = conditionCount > 0 ? Linear(inputs: conditionCount, outputs: latentCount, random: &random) : nil
         let channels = configuration.channels
         layers = zip([1] + channels, channels + [1]).enumerated().map {
             ParentLayer(
                 $1.0, $1.1, kernel: configuration.kernel, isLast: $0 == channels.count, random: &random)
         }
+    }
+
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.child("time", time)
+        visitor.child("condition", condition)
+        visitor.children("layers", layers)
     }
 
     func callAsFunction(_ x: Tensor<E>, times: [Int], condition vector: Tensor<E>?) -> Tensor<E> {
@@ -52,8 +59,14 @@ final class ParentLayer<E: Element>: Module {
     let norm: BatchNorm1d<E>?
 
     init(_ inputs: Int, _ outputs: Int, kernel: Int, isLast: Bool, random: inout Random) {
-        conv = Conv1d(inputs, outputs, kernel: kernel, padding: kernel / 2, random: &random)
-        norm = isLast ? nil : BatchNorm1d(outputs)
+        conv = Conv1d(
+            inputChannels: inputs, outputChannels: outputs, kernel: kernel, padding: kernel / 2, random: &random)
+        norm = isLast ? nil : BatchNorm1d(channels: outputs)
+    }
+
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.child("conv", conv)
+        visitor.child("norm", norm)
     }
 
     func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {

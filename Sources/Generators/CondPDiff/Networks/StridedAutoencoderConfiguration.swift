@@ -70,21 +70,4 @@ struct StridedAutoencoderConfiguration: Equatable, Sendable {
         try NetworkLimits.check(noise: inputNoise, name: "input noise")
         try NetworkLimits.check(noise: latentNoise, name: "latent noise")
     }
-
-    /// The training loss with this configuration's additive noise.
-    func loss<E, A: Autoencoder<E>>(of network: A, _ x: Tensor<E>, random: Random) -> Tensor<E> {
-        var random = random
-        let inputNoise: Tensor<E>? = inputNoise > 0 ? random.normal(x.shape) : nil
-        let latentNoise: Tensor<E>? = latentNoise > 0 ? random.normal([x.shape[0], latentCount]) : nil
-        return loss(of: network, x, inputNoise: inputNoise, latentNoise: latentNoise)
-    }
-
-    /// The loss for given noise ε of deviation 1: `x' = x + s ε`, `z' = z + s ε`, and the clean `x` as the target.
-    func loss<E, A: Autoencoder<E>>(
-        of network: A, _ x: Tensor<E>, inputNoise: Tensor<E>?, latentNoise: Tensor<E>?
-    ) -> Tensor<E> {
-        var z = network.encode(inputNoise.map { x + $0 * self.inputNoise } ?? x)
-        if let latentNoise { z = z + latentNoise * self.latentNoise }
-        return mseLoss(network.decode(z), x)
-    }
 }

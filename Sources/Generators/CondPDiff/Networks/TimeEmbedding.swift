@@ -1,48 +1,35 @@
-import Glibc
 import NN
 import Tensor
 
 /// A timestep as a vector: a sinusoid, `Linear`, SiLU, `Linear`.
 final class TimeEmbedding<E: Element>: Module {
-    /// How sines and cosines of the same angles stand in the sinusoid.
-    enum Order {
-        /// sin, cos, sin, cos, …
-        case interleaved
-        /// All cosines, then all sines.
-        case cosinesFirst
-    }
-
     let first: Linear<E>
     let second: Linear<E>
     private let width: Int
-    private let order: Order
+    private let order: SinusoidOrder
 
-    /// - Parameter width: of the sinusoid, even.
-    init(width: Int, outputs: Int, order: Order, random: inout Random) {
-        first = Linear(width, outputs, random: &random)
-        second = Linear(outputs, outputs, random: &random)
+    /// - Parameters:
+    ///   - width: of the sinusoid, even.
+    ///   - xavier: weights uniform in ±√(6 / (inputs + outputs)) and no biases, instead of the layers' own start.
+    init(width: Int, outputs: Int, order: SinusoidOrder, xavier: Bool, random: inout Random) {
+        first = Linear(inputs: width, outputs: outputs, random: &random)
+        second = Linear(inputs: outputs, outputs: outputs, random: &random)
         self.width = width
         self.order = order
+        guard xavier else { return }
+        for layer in [first, second] {
+            layer.weight.value = random.xavierUniform(layer.weight.shape)
+            layer.bias?.value = .zeros([outputs])
+        }
+    }
+
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.child("first", first)
+        visitor.child("second", second)
     }
 
     /// `[n, outputs]`
     func callAsFunction(_ times: [Int]) -> Tensor<E> {
-        second(first(TimeEmbedding.sinusoid(times, width: width, order: order)).silu())
-    }
-
-    /// `[n, width]` of the angles `t · 10000^(-2i / width)`.
-    static func sinusoid(_ times: [Int], width: Int, order: Order) -> Tensor<E> {
-        let half = width / 2
-        let rates = (0..<half).map { exp(-log(10000) * Double(2 * $0) / Double(width)) }
-        var values: [E] = []
-        values.reserveCapacity(times.count * width)
-        for time in times {
-            let angles = rates.map { Double(time) * $0 }
-            switch order {
-            case .interleaved: for angle in angles { values += [E(sin(angle)), E(cos(angle))] }
-            case .cosinesFirst: values += angles.map { E(cos($0)) } + angles.map { E(sin($0)) }
-            }
-        }
-        return Tensor(values, shape: [times.count, width])
+        second(first(sinusoidalEmbedding(times.map(Double.init), dimension: width, order: order)).silu())
     }
 }

@@ -25,19 +25,27 @@ final class VisionDenoiser<E: Element>: Denoiser {
         self.conditionCount = conditionCount
         let (channels, kernel) = (configuration.channels, configuration.kernel)
         let width = channels[channels.count - 1]
-        time = TimeEmbedding(width: width, outputs: width, order: .interleaved, random: &random)
+        time = TimeEmbedding(width: width, outputs: width, order: .interleaved, xavier: true, random: &random)
         condition =
             conditionCount == 0 || conditionCount == latentCount
-            ? nil : Linear(conditionCount, latentCount, random: &random)
+            ? nil : Linear(inputs: conditionCount, outputs: latentCount, random: &random)
         encoder = zip([1] + channels, channels).map {
-            VisionStage($0, $1, kernel: kernel, activation: .leakyReLU, isLast: false, random: &random)
+            VisionStage($0, $1, kernel: kernel, activation: .leakyReLU(), isLast: false, random: &random)
         }
-        middle = Linear(width * latentCount, width * latentCount, random: &random)
+        middle = Linear(inputs: width * latentCount, outputs: width * latentCount, random: &random)
         let up = channels.dropLast().reversed() + [1]
         decoder = zip(channels.suffix(1) + up, up).enumerated().map {
             VisionStage(
-                $1.0, $1.1, kernel: kernel, activation: .elu, isLast: $0 == up.count - 1, random: &random)
+                $1.0, $1.1, kernel: kernel, activation: .elu(), isLast: $0 == up.count - 1, random: &random)
         }
+    }
+
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.child("time", time)
+        visitor.child("condition", condition)
+        visitor.children("encoder", encoder)
+        visitor.child("middle", middle)
+        visitor.children("decoder", decoder)
     }
 
     func callAsFunction(_ x: Tensor<E>, times: [Int], condition vector: Tensor<E>?) -> Tensor<E> {
@@ -68,8 +76,6 @@ final class VisionDenoiser<E: Element>: Denoiser {
 /// `Conv BN act Conv BN act`: `[n, inputs, P]` to `[n, outputs, P]`. The last stage of a network ends with its second
 /// convolution.
 final class VisionStage<E: Element>: Module {
-    enum Activation { case leakyReLU, elu }
-
     let first: Conv1d<E>
     let firstNorm: BatchNorm1d<E>
     let second: Conv1d<E>
@@ -77,22 +83,24 @@ final class VisionStage<E: Element>: Module {
     private let activation: Activation
 
     init(_ inputs: Int, _ outputs: Int, kernel: Int, activation: Activation, isLast: Bool, random: inout Random) {
-        first = Conv1d(inputs, outputs, kernel: kernel, padding: kernel / 2, random: &random)
-        firstNorm = BatchNorm1d(outputs)
-        second = Conv1d(outputs, outputs, kernel: kernel, padding: kernel / 2, random: &random)
-        secondNorm = isLast ? nil : BatchNorm1d(outputs)
+        first = Conv1d(
+            inputChannels: inputs, outputChannels: outputs, kernel: kernel, padding: kernel / 2, random: &random)
+        firstNorm = BatchNorm1d(channels: outputs)
+        second = Conv1d(
+            inputChannels: outputs, outputChannels: outputs, kernel: kernel, padding: kernel / 2, random: &random)
+        secondNorm = isLast ? nil : BatchNorm1d(channels: outputs)
         self.activation = activation
     }
 
-    func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {
-        let h = second(activate(firstNorm(first(x))))
-        return secondNorm.map { activate($0(h)) } ?? h
+    func visit(_ visitor: ModuleVisitor<E>) {
+        visitor.child("first", first)
+        visitor.child("firstNorm", firstNorm)
+        visitor.child("second", second)
+        visitor.child("secondNorm", secondNorm)
     }
 
-    private func activate(_ x: Tensor<E>) -> Tensor<E> {
-        switch activation {
-        case .leakyReLU: x.leakyReLU()
-        case .elu: x.elu()
-        }
+    func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {
+        let h = second(activation(firstNorm(first(x))))
+        return secondNorm.map { activation($0(h)) } ?? h
     }
 }
