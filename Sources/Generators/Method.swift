@@ -42,8 +42,6 @@ protocol Method: AnyObject {
     func vector(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
     ) throws(LoragenError) -> Tensor<Float>
-    /// Bytes that training holds beyond the corpus, roughly.
-    var trainingBytes: Int { get }
 }
 
 extension Method {
@@ -65,10 +63,12 @@ extension Method {
 
 /// The methods that a host can name.
 enum MethodRegistry {
-    struct Entry {
+    struct Entry: Sendable {
         let name: String
         let presets: [(name: String, settings: Settings)]
-        let make: (Settings, ProblemSize, UInt64) throws(LoragenError) -> any Method
+        /// Numbers that the trained method keeps, before any of them is allocated.
+        let weightCount: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Int
+        let make: @Sendable (Settings, ProblemSize, UInt64) throws(LoragenError) -> any Method
     }
 
     static let entries: [Entry] = [CondPDiff.entry] + baselineEntries

@@ -22,32 +22,30 @@ private func presets(_ extra: JSONObject = [:]) -> [(name: String, settings: Set
 }
 
 let baselineEntries: [MethodRegistry.Entry] = [
-    .init(name: "mean", presets: presets()) { _, size, _ throws(LoragenError) in MeanMethod(size) },
-    .init(name: "nearest", presets: presets()) { _, size, _ throws(LoragenError) in NearestMethod(size) },
-    .init(name: "ridge", presets: presets()) { _, size, _ throws(LoragenError) in
-        RidgeMethod(try checked(size), order: 1)
-    },
-    .init(name: "ridge-pairs", presets: presets()) { _, size, _ throws(LoragenError) in
-        RidgeMethod(try checked(size), order: 2)
-    },
-    .init(name: "kernel-ridge", presets: presets()) { _, size, _ throws(LoragenError) in KernelRidgeMethod(size) },
+    .init(name: "mean", presets: presets()) { _, size throws(LoragenError) in
+        size.values
+    } make: { _, size, _ throws(LoragenError) in MeanMethod(size) },
+    .init(name: "nearest", presets: presets()) { _, size throws(LoragenError) in
+        size.examples * (size.values + size.conditions)
+    } make: { _, size, _ throws(LoragenError) in NearestMethod(size) },
+    .init(name: "ridge", presets: presets()) { _, size throws(LoragenError) in
+        try Ridge.termCount(size, order: 1) * size.values
+    } make: { _, size, _ throws(LoragenError) in RidgeMethod(size, order: 1) },
+    .init(name: "ridge-pairs", presets: presets()) { _, size throws(LoragenError) in
+        try Ridge.termCount(size, order: 2) * size.values
+    } make: { _, size, _ throws(LoragenError) in RidgeMethod(size, order: 2) },
+    .init(name: "kernel-ridge", presets: presets()) { _, size throws(LoragenError) in
+        size.examples * (size.values + size.conditions)
+    } make: { _, size, _ throws(LoragenError) in KernelRidgeMethod(size) },
     .init(
         name: "mlp",
         presets: presets([
             "width": 256, "layers": 2, "steps": 4000, "batch": 64, "rate": 1e-3, "weightDecay": 1e-2, "patience": 10,
         ])
-    ) { settings, size, seed throws(LoragenError) in try MLPMethod(settings, size, seed) },
+    ) { settings, size throws(LoragenError) in
+        try MLPMethod.weightCount(settings, size)
+    } make: { settings, size, seed throws(LoragenError) in try MLPMethod(settings, size, seed) },
 ]
-
-/// Ridge regression from pairs needs features in the square of the condition's length.
-private func checked(_ size: ProblemSize) throws(LoragenError) -> ProblemSize {
-    guard size.conditions <= 128 else {
-        throw LoragenError(
-            .unsupported,
-            "ridge regression from pairs of \(size.conditions) numbers is too large; use \"kernel-ridge\"")
-    }
-    return size
-}
 
 /// A baseline that has a closed form and does not sample.
 protocol ClosedForm: Method {
@@ -57,7 +55,6 @@ protocol ClosedForm: Method {
 
 extension ClosedForm {
     var sampling: Sampling? { nil }
-    var trainingBytes: Int { 0 }
 
     func stages(_ data: TrainingData) throws(LoragenError) -> [any TrainingStage] {
         try fit(data)

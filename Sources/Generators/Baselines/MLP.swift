@@ -12,7 +12,6 @@ final class MLPMethod: Method, Module, TrainingStage {
     var module: any Module<Float> { self }
     var sampling: Sampling? { nil }
     var cost: Double { 6 * Double(batch) * Double(parameterCount) }
-    var trainingBytes: Int { 24 * parameterCount }
 
     init(_ settings: Settings, _ size: ProblemSize, _ seed: UInt64) throws(LoragenError) {
         let width = try settings.integer("width", 1...65536)
@@ -26,6 +25,12 @@ final class MLPMethod: Method, Module, TrainingStage {
         var random = Random(seed: seed, stream: Streams.weights)
         let widths = [size.conditions] + [Int](repeating: width, count: depth) + [size.values]
         layers = zip(widths, widths.dropFirst()).map { Linear(inputs: $0, outputs: $1, random: &random) }
+    }
+
+    static func weightCount(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Int {
+        let width = try settings.integer("width", 1...65536)
+        let depth = try settings.integer("layers", 1...64)
+        return (size.conditions + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * size.values
     }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.children("layers", layers) }

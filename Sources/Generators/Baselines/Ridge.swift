@@ -9,13 +9,21 @@ final class Ridge: Module {
     /// The entries of the condition that each feature multiplies, `[]` for the constant.
     private let terms: [[Int]]
 
-    init(size: ProblemSize, order: Int) {
-        var all: [[Int]] = [[]]
-        var latest: [[Int]] = [[]]
-        for _ in 0..<order {
-            latest = latest.flatMap { term in ((term.last ?? -1) + 1..<max(size.conditions, (term.last ?? -1) + 1)).map { term + [$0] } }
-            all += latest
+    /// Features of a condition; their number grows with its length to the power of the order.
+    static func termCount(_ size: ProblemSize, order: Int) throws(LoragenError) -> Int {
+        guard size.conditions <= 128 else {
+            throw LoragenError(
+                .unsupported,
+                "ridge regression from \(size.conditions) numbers and their pairs is too large; use \"kernel-ridge\"")
         }
+        return 1 + size.conditions + (order > 1 ? size.conditions * (size.conditions - 1) / 2 : 0)
+    }
+
+    /// - Parameter order: 1 for the entries alone, 2 with the products of two.
+    init(size: ProblemSize, order: Int) {
+        let c = size.conditions
+        let pairs = (0..<c).flatMap { i in (i + 1..<max(c, i + 1)).map { [i, $0] } }
+        let all = [[]] + (0..<c).map { [$0] } + (order > 1 ? pairs : [])
         terms = all
         weights = ModuleBuffer(.zeros([all.count, size.values]))
     }
@@ -31,7 +39,8 @@ final class Ridge: Module {
         let scale = Double(data.vectors.shape[0])
         var best: (skill: Double, weights: Tensor<Float>)?
         for lambda in [1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1] {
-            let identity = Tensor<Double>((0..<terms.count * terms.count).map { $0 % (terms.count + 1) == 0 ? lambda * scale : 0 }, shape: gram.shape)
+            let ridge = (0..<terms.count * terms.count).map { $0 % (terms.count + 1) == 0 ? lambda * scale : 0 }
+            let identity = Tensor<Double>(ridge, shape: gram.shape)
             weights.value = try typed { try choleskySolve(gram + identity, moment).converted() }
             let skill = try data.skill(self(data.validationConditions)) ?? -lambda
             if best.map({ skill > $0.skill }) ?? true { best = (skill, weights.value) }

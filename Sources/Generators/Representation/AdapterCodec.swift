@@ -32,6 +32,12 @@ struct AdapterCodec: Sendable {
         }
     }
 
+    init(factors: Factors, layout: Layout, reference: Adapter?) {
+        self.factors = factors
+        self.layout = layout
+        self.reference = reference
+    }
+
     func encode(_ adapter: Adapter) throws(LoragenError) -> Adapter {
         switch factors {
         case .raw: return adapter
