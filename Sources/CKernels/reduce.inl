@@ -56,11 +56,11 @@ static double NAME(squared_distance)(size_t n, const void *xs, const void *ys, c
 #undef REST
 }
 
-// [reduced, inner] -> y[inner]: columns in registers over 256 rows, then the blocks are added up.
+// [reduced, inner] -> y[inner]: columns in registers over 64 rows, then the blocks are added up.
 static void NAME(sum_columns)(size_t reduced, size_t inner, const T *x, T *y) {
     for (size_t c = 0; c < inner; c++) y[c] = 0;
-    for (size_t start = 0; start < reduced; start += 256) {
-        size_t end = reduced - start < 256 ? reduced : start + 256, c = 0;
+    for (size_t start = 0; start < reduced; start += 64) {
+        size_t end = reduced - start < 64 ? reduced : start + 64, c = 0;
         for (; c + 4 * W <= inner; c += 4 * W) {
             V s0 = SPLAT(0), s1 = s0, s2 = s0, s3 = s0;
             for (size_t r = start; r < end; r++) {
