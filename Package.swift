@@ -49,7 +49,8 @@ let package = Package(
         .target(name: "Conditions", dependencies: ["Adapters"], swiftSettings: strict),
         .target(name: "Generators", dependencies: ["Conditions"], swiftSettings: strict),
         .systemLibrary(name: "CLoragen", path: "include"),
-        .target(name: "CAPI", dependencies: ["CLoragen", "Generators"], swiftSettings: strict),
+        .target(name: "CAPISupport", cSettings: strictC + [.unsafeFlags(["-gdwarf-4"])]),
+        .target(name: "CAPI", dependencies: ["CLoragen", "CAPISupport", "Generators"], swiftSettings: strict),
         .target(name: "loragen", dependencies: ["CAPI"], exclude: ["exports.map"], linkerSettings: libraryFlags),
         .target(
             name: "COnnx",
