@@ -64,7 +64,7 @@ let package = Package(
         .executableTarget(
             name: "loragen-cli",
             dependencies: [
-                "CLoragen", "CAPI", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "CLoragen", "CAPI", "Adapters", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
         .testTarget(name: "TensorTests", dependencies: ["Tensor"]),
         .testTarget(name: "NNTests", dependencies: ["NN"]),
