@@ -17,19 +17,22 @@ final class AdaptersBox {
     init(_ samples: [Adapter]) {
         self.samples = samples
         let arena = arena
-        modules = samples.first?.layout.modules.map { loragen_module($0, in: arena) } ?? []
-        origins = samples.map { arena.text($0.metadata["loragen.origin"]) }
-        tensorCount = samples.first?.layout.tensorCount ?? 0
-        let names = modules.flatMap { m in ["A", "B"].map { arena.text("base_model.model.\(String(cString: m.name)).lora_\($0).weight") as UnsafePointer<CChar> } }
-        let shapes = modules.flatMap { m in [arena.values([Int64(m.rank), m.inputs]), arena.values([m.outputs, Int64(m.rank)])] }
-        tensors = samples.flatMap { s in
-            var at = 0
-            return names.indices.map { i in
-                let count = Int(shapes[i][0] * shapes[i][1])
-                defer { at += count }
-                return loragen_tensor(name: names[i], shape: shapes[i], rank: 2, dtype: 0, data: UnsafePointer(s.storage + at), count: count)
+        let layout = samples.first?.layout
+        modules = layout?.modules.map { loragen_module($0, in: arena) } ?? []
+        tensorCount = layout?.tensors.count ?? 0
+        let views = layout?.tensors.map { tensor in
+            loragen_tensor(
+                name: arena.text(tensor.name), shape: arena.values(tensor.shape.map { Int64($0) }),
+                rank: Int32(clamping: tensor.shape.count), dtype: Int32(LORAGEN_FLOAT32), data: nil, count: tensor.count)
+        }
+        tensors = samples.flatMap { sample in
+            zip(views ?? [], sample.tensors).map { view, tensor in
+                var view = view
+                view.data = tensor.values.baseAddress
+                return view
             }
         }
+        origins = samples.map { arena.text($0.metadata["loragen.origin"]) }
     }
 
     fileprivate func tensor(_ sample: Int, _ index: Int) throws(LoragenError) -> loragen_tensor {
@@ -44,7 +47,7 @@ public func loragen_adapters_open(
     _ out: UnsafeMutablePointer<OpaquePointer?>?, _ path: UnsafePointer<CChar>?
 ) -> loragen_status {
     status(making: out) { () throws(LoragenError) in
-        AdaptersBox([try readAdapter(path: try CAPI.path(path))])
+        AdaptersBox([try Adapter.read(path: try CAPI.path(path))])
     }
 }
 
@@ -131,11 +134,37 @@ public func loragen_adapters_save(
         try check(sample, below: box.samples.count, "sample")
         let path = try CAPI.path(path)
         let options = try CAPI.options(options, over: loragen_save_options(), "options")
-        _ = (path, options)  // PLACEHOLDER
+        try box.samples[sample].write(
+            to: path, format: try AdapterFormat(format),
+            options: WriteOptions(type: try ElementType(options.dtype), portable: options.keep_alpha == 0))
     }
 }
 
 @c @implementation
 public func loragen_adapters_free(_ adapters: OpaquePointer?) {
     release(adapters, as: AdaptersBox.self)
+}
+
+extension AdapterFormat {
+    fileprivate init(_ code: Int32) throws(LoragenError) {
+        switch Int(code) {
+        case LORAGEN_FORMAT_PEFT: self = .peft
+        case LORAGEN_FORMAT_SAFETENSORS: self = .safetensors
+        case LORAGEN_FORMAT_ONNX: self = .onnx
+        default: throw LoragenError(.invalidArgument, "format is \(code); expected a LORAGEN_FORMAT_ constant")
+        }
+    }
+}
+
+extension ElementType {
+    fileprivate init(_ code: Int32) throws(LoragenError) {
+        switch Int(code) {
+        case LORAGEN_FLOAT32: self = .f32
+        case LORAGEN_FLOAT16: self = .f16
+        case LORAGEN_BFLOAT16: self = .bf16
+        default:
+            throw LoragenError(
+                .invalidArgument, "dtype is \(code); expected LORAGEN_FLOAT32, LORAGEN_FLOAT16 or LORAGEN_BFLOAT16")
+        }
+    }
 }

@@ -25,7 +25,7 @@ private final class GeneratorBox {
             condition_kind: Int32(generator.conditionKind.rawValue),
             condition_length: generator.conditionLength,
             module_count: layout.modules.count,
-            tensor_count: layout.tensorCount,
+            tensor_count: layout.tensors.count,
             value_count: layout.valueCount,
             sampler: arena.text(generator.sampler),
             steps: Int32(clamping: generator.steps),
