@@ -1,3 +1,6 @@
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
+// The names are those of include/loragen.h.
+
 import Adapters
 import CAPISupport
 import CLoragen
@@ -23,7 +26,8 @@ final class AdaptersBox {
         let views = layout?.tensors.map { tensor in
             loragen_tensor(
                 name: arena.text(tensor.name), shape: arena.values(tensor.shape.map { Int64($0) }),
-                rank: Int32(clamping: tensor.shape.count), dtype: Int32(LORAGEN_FLOAT32), data: nil, count: tensor.count)
+                rank: Int32(clamping: tensor.shape.count), dtype: Int32(LORAGEN_FLOAT32), data: nil,
+                count: tensor.count)
         }
         tensors = samples.flatMap { sample in
             zip(views ?? [], sample.tensors).map { view, tensor in

@@ -49,8 +49,8 @@ private func size(of structure: UnsafeRawPointer, _ name: StaticString) throws(L
     return size
 }
 
-/// The options that a caller gave, over the defaults of those that its older header did not have. Fields that only a newer
-/// header has must be 0, that is, unused: this library would not do what they ask for.
+/// The options that a caller gave, over the defaults of those that its older header did not have. Fields that only a
+/// newer header has must be 0, that is, unused: this library would not do what they ask for.
 func options<Options: BitwiseCopyable>(
     _ pointer: UnsafePointer<Options>?, over defaults: Options, _ name: StaticString
 ) throws(LoragenError) -> Options {

@@ -1,3 +1,6 @@
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
+// The names are those of include/loragen.h.
+
 import Adapters
 import CLoragen
 import Generators
@@ -92,7 +95,7 @@ public func generate_lora(
 }
 
 extension GenerationRequest {
-    /// A caller's request, with all that could not be passed on safely refused; what it means is the generator's to check.
+    /// A caller's request; what could not be passed on safely is refused, what it means is the generator's to check.
     fileprivate init(_ given: loragen_request, for generator: Generator) throws(LoragenError) {
         self.init()
         condition = try Self.condition(given, for: generator)
@@ -128,8 +131,7 @@ extension GenerationRequest {
         if given.condition_length != generator.conditionLength {
             let length = UInt(bitPattern: given.condition_length)
             throw LoragenError(
-                .mismatch,
-                "the condition has \(length) numbers; expected \(generator.conditionLength), as the generator's corpus has")
+                .mismatch, "the condition has \(length) numbers; the generator's has \(generator.conditionLength)")
         }
         let condition = Array(UnsafeBufferPointer(start: values, count: given.condition_length))
         if let index = condition.firstIndex(where: { !$0.isFinite }) {

@@ -2,8 +2,8 @@ import Adapters
 import CLoragen
 
 extension loragen_module {
-    /// The module with strings in `arena`. The header knows one scaling, alpha / rank; others come as the alpha that gives
-    /// the same.
+    /// The module with strings in `arena`. The header knows one scaling, alpha / rank; others come as the alpha that
+    /// gives the same.
     init(_ module: ModuleShape, in arena: Arena) {
         let alpha = module.scaling == .standard ? module.alpha : module.scale * Double(module.rank)
         self.init(

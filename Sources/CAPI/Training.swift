@@ -1,3 +1,6 @@
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
+// The names are those of include/loragen.h.
+
 import CLoragen
 import Generators
 import Tensor

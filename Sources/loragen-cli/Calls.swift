@@ -29,7 +29,8 @@ func make(_ call: (UnsafeMutablePointer<OpaquePointer?>) -> loragen_status) thro
 private func advice(_ status: loragen_status) -> String? {
     switch Int(status) {
     case LORAGEN_IO: "Check that the path exists, that you may use it, and that the disk is not full."
-    case LORAGEN_FORMAT: "The file is damaged or of another kind; `loragen corpus check PATH` lists all problems of a corpus."
+    case LORAGEN_FORMAT:
+        "The file is damaged or of another kind; `loragen corpus check PATH` lists all problems of a corpus."
     case LORAGEN_VERSION: "Install the version of loragen that wrote the file, or write it again with this one."
     case LORAGEN_MISMATCH: "`loragen info GENERATOR` shows which conditions and modules a generator has."
     case LORAGEN_MEMORY: "Raise --memory-limit, or choose a smaller --preset."

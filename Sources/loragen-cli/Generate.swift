@@ -8,13 +8,15 @@ struct Generate: ParsableCommand {
         discussion: """
             One adapter, as a PEFT folder, as one file, as ONNX initializers:
 
-              loragen generate digits.loragen.safetensors --bits 0001100101 -o my-adapter
-              loragen generate digits.loragen.safetensors --bits 0001100101 --format safetensors -o my.safetensors
-              loragen generate styles.loragen.safetensors --condition 0.2,-1,0.5 --format onnx -o my.onnx
+              loragen generate digits.loragen.safetensors --bits 0001100101 -o my
+              loragen generate digits.loragen.safetensors --bits 0001100101 \\
+                  --format safetensors -o my.safetensors
+              loragen generate styles.loragen.safetensors --condition 0.2,-1,0.5 \\
+                  --format onnx -o my.onnx
 
             Many at once, each named by its bits, inside the folder that -o names:
 
-              loragen generate digits.loragen.safetensors --bits-file tasks.txt -o adapters
+              loragen generate digits.loragen.safetensors --bits-file tasks -o adapters
               loragen generate digits.loragen.safetensors --all -o adapters
 
             The same request with the same seed gives the same bytes. With --samples, sample i goes to PATH-i.
@@ -164,6 +166,7 @@ struct Generate: ParsableCommand {
             throw Failure(message: "\(path): cannot be opened: \(String(cString: strerror(errno)))")
         }
         defer { fclose(file) }
+        let advice = "Write one task a line: 0001100101."
         var line: UnsafeMutablePointer<CChar>?
         var capacity = 0
         defer { free(line) }
@@ -173,11 +176,11 @@ struct Generate: ParsableCommand {
             if task.isEmpty { continue }
             // The bits name a folder, so nothing else may come through.
             guard task.allSatisfy({ $0 == "0" || $0 == "1" }) else {
-                throw Failure(message: "\(path): \"\(task)\" is not a row of bits", next: "Write one task a line: 0001100101.")
+                throw Failure(message: "\(path): \"\(task)\" is not a row of bits", next: advice)
             }
             tasks.append(task)
         }
-        if tasks.isEmpty { throw Failure(message: "\(path): holds no task", next: "Write one task a line: 0001100101.") }
+        if tasks.isEmpty { throw Failure(message: "\(path): holds no task", next: advice) }
         return tasks
     }
 

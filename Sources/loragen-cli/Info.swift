@@ -30,7 +30,7 @@ struct Info: ParsableCommand {
             try call(loragen_generator_module(generator, index, &module))
             rows.append([
                 string(module.name), String(module.inputs), String(module.outputs), String(module.rank),
-                significant(module.alpha),
+                plain(module.alpha),
             ])
         }
         print(table(["module", "inputs", "outputs", "rank", "alpha"], rows))

@@ -4,7 +4,8 @@ import Glibc
 /// Set by Ctrl-C, seen by the next progress callback. A second Ctrl-C kills as usual.
 nonisolated(unsafe) private var isInterrupted: sig_atomic_t = 0
 
-/// Shows the progress of a long call on stderr: one line that is rewritten on a terminal, else a line every five seconds.
+/// Shows the progress of a long call on stderr: one line that is rewritten on a terminal, else a line every five
+/// seconds.
 final class ProgressLine {
     private let isTerminal = isatty(STDERR_FILENO) == 1
     private let plainInterval = 5.0

@@ -6,8 +6,8 @@ struct Report: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show what was measured on held-out tasks, beside the baselines.",
         discussion: """
-            Skill is 1 - error / error of the mean adapter: 0 is no better than always giving the mean, 1 is perfect. A \
-            generator that does not beat the baselines (nearest, ridge) is not worth running.
+            Skill is 1 - error / error of the mean adapter: 0 is no better than always giving the mean, 1 is perfect. \
+            A generator that does not beat the baselines (nearest, ridge) is not worth running.
 
               loragen report digits.loragen.safetensors
               loragen report digits.loragen.safetensors --json | jq .test.skill
@@ -27,8 +27,8 @@ struct Report: ParsableCommand {
     }
 }
 
-/// A report as text. Its members are sections; in a section, an object of numbers is a row with a column for each name, so
-/// that a generator's number stands beside those of its baselines; everything else is a line.
+/// A report as text. Its members are sections; in a section, an object of numbers is a row with a column for each name,
+/// so that a generator's number stands beside those of its baselines; everything else is a line.
 func reportText(_ text: String) throws -> String {
     let report = try JSON.parse(text, source: "report")
     guard case .object(let sections) = report else { return try report.text(indent: 2) }

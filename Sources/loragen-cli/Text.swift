@@ -24,6 +24,11 @@ func significant(_ value: Double, _ digits: Int = 4) -> String {
     return fixed(value, max(0, digits - 1 - exponent))
 }
 
+/// A setting: "16", "0.5".
+func plain(_ value: Double) -> String {
+    Int(exactly: value).map(String.init) ?? String(value)
+}
+
 /// "33 s", "4 min 05 s", "2 h 10 min".
 func duration(_ seconds: Double) -> String {
     let whole = Int(exactly: max(0, seconds).rounded()) ?? 0

@@ -8,8 +8,8 @@
 enum { CAPI_MESSAGE_SIZE = 4096 };
 __attribute__((visibility("hidden"))) char *capi_message(void);
 
-// struct DLManagedTensor of dlpack.h 0.8 (https://github.com/dmlc/dlpack), by another name: loragen.h declares the struct
-// itself without its layout, so that a host may include both headers.
+// struct DLManagedTensor of dlpack.h 0.8 (https://github.com/dmlc/dlpack), by another name: loragen.h declares the
+// struct itself without its layout, so that a host may include both headers.
 typedef struct capi_dlpack {
     void *data;
     int32_t device_type;
