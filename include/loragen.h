@@ -283,7 +283,8 @@ typedef struct loragen_save_options {
 
 #define LORAGEN_SAVE_OPTIONS_INIT {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0}
 
-/* Writes one sample. What is at `path` is replaced as a whole, or left as it is. `options` may be NULL. */
+/* Writes one sample. A file at `path` is replaced as a whole, or left as it is; in a folder that exists the adapter's own
+ * files are replaced one by one, weights first, and others stay. `options` may be NULL. */
 loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sample, const char *path, int32_t format,
                                      const loragen_save_options *options);
 

@@ -220,7 +220,7 @@ public:
         return managed;
     }
 
-    /// Writes one sample: a PEFT folder, or one file. What is at `path` is replaced as a whole, or left as it is.
+    /// Writes one sample: a PEFT folder, or one file.
     void save(const std::string &path, loragen::format format = format::peft, save_options options = {},
               std::size_t sample = 0) const {
         loragen_save_options c_options = LORAGEN_SAVE_OPTIONS_INIT;

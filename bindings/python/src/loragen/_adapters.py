@@ -162,7 +162,7 @@ class Adapter(Mapping):  # type: ignore[type-arg]
 
     def save(self, path: Path, format: Format = Format.PEFT, *, dtype: DType = DType.FLOAT32,
              keep_alpha: bool = False) -> None:
-        """Writes the adapter; what is at `path` is replaced as a whole, or left as it is.
+        """Writes the adapter: a PEFT folder, or one file that appears whole or not at all.
 
         `keep_alpha` keeps the layout's alpha in the file, instead of alpha = rank with the scale inside B.
         """

@@ -181,7 +181,7 @@ impl<'a> Adapter<'a> {
         unsafe { text(sys::loragen_adapters_origin(self.adapters.handle.as_ptr(), self.sample)) }
     }
 
-    /// Writes the adapter; what is at `path` is replaced as a whole, or left as it is.
+    /// Writes the adapter: a PEFT folder, or one file that appears whole or not at all.
     pub fn save(&self, path: impl AsRef<Path>, format: Format) -> Result<()> {
         self.save_with(path, format, SaveOptions::default())
     }
