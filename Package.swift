@@ -45,20 +45,29 @@ let package = Package(
             linkerSettings: [.linkedLibrary("m")]),
         .target(name: "Tensor", dependencies: ["COpenBLAS", "CKernels"], swiftSettings: strict),
         .target(name: "NN", dependencies: ["Tensor"], swiftSettings: strict),
-        .target(name: "Adapters", dependencies: ["Tensor", "NN"], swiftSettings: strict),
+        .systemLibrary(name: "COnnxABI"),
+        .target(name: "Adapters", dependencies: ["Tensor", "NN", "COpenBLAS", "COnnxABI"], swiftSettings: strict),
         .target(name: "Conditions", dependencies: ["Adapters"], swiftSettings: strict),
         .target(name: "Generators", dependencies: ["Conditions"], swiftSettings: strict),
         .systemLibrary(name: "CLoragen", path: "include"),
         .target(name: "CAPISupport", cSettings: strictC + [.unsafeFlags(["-gdwarf-4"])]),
         .target(name: "CAPI", dependencies: ["CLoragen", "CAPISupport", "Generators"], swiftSettings: strict),
         .target(name: "loragen", dependencies: ["CAPI"], exclude: ["exports.map"], linkerSettings: libraryFlags),
+        // Opened by dlopen when ONNX is asked for. Swift's linker driver is used, but nothing of Swift is linked in:
+        // -nostartfiles leaves its start-up object out, and with it the only reference to the runtime.
         .target(
-            name: "COnnx",
-            cxxSettings: [.define("ONNX_ML", to: "1"), .define("ONNX_NAMESPACE", to: "onnx")],
+            name: "COnnx", exclude: ["exports.map"],
+            cxxSettings: [
+                .define("ONNX_ML", to: "1"), .define("ONNX_NAMESPACE", to: "onnx"),
+                .unsafeFlags(["-fvisibility=hidden", "-fvisibility-inlines-hidden"]),
+            ],
             linkerSettings: [
                 .linkedLibrary("onnx"), .linkedLibrary("onnx_proto"), .linkedLibrary("protobuf"),
                 .unsafeFlags([
+                    "-static-stdlib", "-nostartfiles",
                     "-Xlinker", "-soname=libloragen_onnx.so.0", "-Xlinker", "-z", "-Xlinker", "defs",
+                    "-Xlinker", "-z", "-Xlinker", "nodelete",
+                    "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/COnnx/exports.map",
                 ]),
             ]),
         .executableTarget(

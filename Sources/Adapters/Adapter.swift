@@ -97,7 +97,8 @@ public final class Adapter: @unchecked Sendable {
             if sum == 0 { continue }
             let index = part.firstIndex { !$0.isFinite } ?? 0
             throw LoragenError(
-                .nonFinite, "\(source): tensor '\(place.name)': element \(index) is \(part[index]); expected a finite number")
+                .nonFinite,
+                "\(source): tensor '\(place.name)': element \(index) is \(part[index]); expected a finite number")
         }
     }
 }

@@ -36,7 +36,8 @@ public final class AtomicFolder {
     public func add(
         _ name: String, expectedSize: Int = 0, _ body: (AtomicFile) throws(LoragenError) -> Void
     ) throws(LoragenError) {
-        if name.isEmpty || name == "." || name == ".." || name.utf8.contains(UInt8(ascii: "/")) || names.contains(name) {
+        if name.isEmpty || name == "." || name == ".." || name.utf8.contains(UInt8(ascii: "/")) || names.contains(name)
+        {
             throw LoragenError(.internalError, "\(path): '\(name)' is not a new plain file name")
         }
         do throws(LoragenError) {

@@ -18,7 +18,9 @@ public enum AdapterFile {
     }
 
     /// The layout alone, without reading the values.
-    public static func readHeader(path: String) throws(LoragenError) -> Layout { try layout(of: SafetensorsFile(path: path)) }
+    public static func readHeader(path: String) throws(LoragenError) -> Layout {
+        try layout(of: SafetensorsFile(path: path))
+    }
 
     /// Reads a file that `write` made. Throws `.io`; `.format` when it has no layout, or other tensors than the layout
     /// says; `.nonFinite`.

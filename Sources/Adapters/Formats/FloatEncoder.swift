@@ -14,42 +14,52 @@ struct FloatEncoder {
     func encode(
         _ values: UnsafeBufferPointer<Float>, to sink: SafetensorsWriter.Sink
     ) throws(LoragenError) {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(Self.piece * (type.bits / 8))
+        let width = type.bits / 8
+        var bytes = [UInt8](repeating: 0, count: min(values.count, Self.piece) * width)
         var start = 0
         while start < values.count {
-            let end = min(values.count, start + Self.piece)
-            bytes.removeAll(keepingCapacity: true)
-            for i in start..<end {
-                let value = scale == 1 ? values[i] : Float(Double(values[i]) * scale)
-                if !append(value, to: &bytes) {
-                    throw LoragenError(
-                        .nonFinite,
-                        "tensor '\(shortened(name))': element \(i) is \(values[i]), times \(scale) it has no finite "
-                            + "\(type.rawValue)"
-                            + (type == .f16 && value.isFinite ? ", whose largest is 65504; use F32 or BF16" : ""))
+            let count = min(values.count - start, Self.piece)
+            let piece = UnsafeBufferPointer(rebasing: values[start..<(start + count)])
+            let bad = bytes.withUnsafeMutableBytes { store(piece, to: $0) }
+            if let bad { throw notFinite(values[start + bad], at: start + bad) }
+            try bytes.withUnsafeBytes { raw in
+                Result { () throws(LoragenError) in try sink(UnsafeRawBufferPointer(rebasing: raw[..<(count * width)]))
                 }
-            }
-            try bytes.withUnsafeBytes { raw in Result { () throws(LoragenError) in try sink(raw) } }.get()
-            start = end
+            }.get()
+            start += count
         }
     }
 
-    private func append(_ value: Float, to bytes: inout [UInt8]) -> Bool {
-        switch type {
-        case .f16:
-            let half = Half.half(value)
-            withUnsafeBytes(of: half.littleEndian) { bytes.append(contentsOf: $0) }
-            return half & 0x7c00 != 0x7c00
-        case .bf16:
-            let brain = Half.brain(value)
-            withUnsafeBytes(of: brain.littleEndian) { bytes.append(contentsOf: $0) }
-            return brain & 0x7f80 != 0x7f80
-        case .f64:
-            withUnsafeBytes(of: Double(value).bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
-        default:
-            withUnsafeBytes(of: value.bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
+    /// Writes the values; gives the place of the first that is not finite.
+    private func store(_ values: UnsafeBufferPointer<Float>, to target: UnsafeMutableRawBufferPointer) -> Int? {
+        for (i, original) in values.enumerated() {
+            let value = scale == 1 ? original : Float(Double(original) * scale)
+            switch type {
+            case .f16:
+                let half = Half.half(value)
+                if half & 0x7c00 == 0x7c00 { return i }
+                target.storeBytes(of: half.littleEndian, toByteOffset: 2 * i, as: UInt16.self)
+            case .bf16:
+                let brain = Half.brain(value)
+                if brain & 0x7f80 == 0x7f80 { return i }
+                target.storeBytes(of: brain.littleEndian, toByteOffset: 2 * i, as: UInt16.self)
+            case .f64:
+                if !value.isFinite { return i }
+                target.storeBytes(of: Double(value).bitPattern.littleEndian, toByteOffset: 8 * i, as: UInt64.self)
+            default:
+                if !value.isFinite { return i }
+                target.storeBytes(of: value.bitPattern.littleEndian, toByteOffset: 4 * i, as: UInt32.self)
+            }
         }
-        return value.isFinite
+        return nil
+    }
+
+    private func notFinite(_ value: Float, at place: Int) -> LoragenError {
+        let factor = scale == 1 ? "" : ", times \(scale)"
+        let advice = type == .f16 && value.isFinite ? "; the largest F16 is 65504, use F32 or BF16" : ""
+        return LoragenError(
+            .nonFinite,
+            "tensor '\(shortened(name))': element \(place) is \(value)\(factor), which is not finite as "
+                + type.rawValue + advice)
     }
 }

@@ -88,7 +88,8 @@ struct PEFTTensors {
             guard tensor.name.hasPrefix(prefix) else {
                 throw LoragenError(
                     .format,
-                    "\(file.path): tensor '\(shortened(tensor.name))' does not begin with '\(prefix)', as PEFT's keys do")
+                    "\(file.path): tensor '\(shortened(tensor.name))' does not begin with '\(prefix)', as PEFT's keys do"
+                )
             }
             let rest = tensor.name.dropFirst(prefix.count)
             var module: Substring?
@@ -120,7 +121,8 @@ struct PEFTTensors {
         ]
         for (part, means) in known where name.utf8.count >= part.utf8.count && contains(name, part) {
             return LoragenError(
-                .unsupported, "\(path): tensor '\(shortened(name))' is \(means); this library reads LoRA of linear layers")
+                .unsupported,
+                "\(path): tensor '\(shortened(name))' is \(means); this library reads LoRA of linear layers")
         }
         return LoragenError(
             .unsupported,
@@ -140,7 +142,8 @@ struct PEFTTensors {
         guard let a = pair.a, let b = pair.b else {
             let missing = pair.a == nil ? "lora_A" : "lora_B"
             throw LoragenError(
-                .format, "\(file): module '\(shortened(name))' has no \(missing), which PEFT would leave at random or zero")
+                .format,
+                "\(file): module '\(shortened(name))' has no \(missing), which PEFT would leave at random or zero")
         }
         for tensor in [a, b] {
             if tensor.shape.count > 2 {

@@ -74,7 +74,8 @@ struct PEFTPatterns {
                 guard let value = member.value.double else {
                     throw LoragenError(
                         .format,
-                        "\(source): '\(field)' gives '\(shortened(member.name))' \(member.value.kind); expected a number")
+                        "\(source): '\(field)' gives '\(shortened(member.name))' \(member.value.kind); expected a number"
+                    )
                 }
                 guard let pattern = PEFTPattern(member.name) else {
                     throw LoragenError(

@@ -39,7 +39,8 @@ public struct SafetensorsWriter {
             let size = type.byteCount(shape: shape)
         else {
             throw LoragenError(
-                .invalidArgument, "tensor '\(shortened(name))': \(type.rawValue) \(shape) is not a shape for safetensors")
+                .invalidArgument,
+                "tensor '\(shortened(name))': \(type.rawValue) \(shape) is not a shape for safetensors")
         }
         if entries.count >= SafetensorsHeader.tensorLimit {
             throw LoragenError(.invalidArgument, "more than \(SafetensorsHeader.tensorLimit) tensors in one file")
@@ -74,7 +75,8 @@ public struct SafetensorsWriter {
         scale: Double = 1
     ) throws(LoragenError) {
         guard type.isFloat else {
-            throw LoragenError(.invalidArgument, "tensor '\(shortened(name))': floats cannot be stored as \(type.rawValue)")
+            throw LoragenError(
+                .invalidArgument, "tensor '\(shortened(name))': floats cannot be stored as \(type.rawValue)")
         }
         try add(name, type: type, shape: shape) { (sink) throws(LoragenError) in
             try FloatEncoder(type: type, scale: scale, name: name).encode(floats, to: sink)

@@ -1,0 +1,3 @@
+enum GoldenRandom {
+    static let normalBits: [UInt64] = [0, 0, 0, 0]
+}
