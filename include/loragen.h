@@ -80,7 +80,7 @@ typedef void (*loragen_log_callback)(int32_t level, const char *message, void *p
  * Do not call the library from inside the callback. */
 void loragen_set_log(loragen_log_callback callback, void *payload);
 
-/* The most threads that one call uses, the caller's own included: 1 to 256. The start value is the number of CPUs
+/* The most threads that one call uses, the caller's own included: 1 to 16. The start value is the number of CPUs
  * that the process may run on, 16 at most. Results do not depend on it. */
 loragen_status loragen_set_threads(int32_t threads);
 int32_t loragen_threads(void);

@@ -23,8 +23,8 @@ public func loragen_set_log(_ callback: loragen_log_callback?, _ payload: Unsafe
 @c @implementation
 public func loragen_set_threads(_ threads: Int32) -> loragen_status {
     status { () throws(LoragenError) in
-        guard (1...256).contains(threads) else {
-            throw LoragenError(.invalidArgument, "threads is \(threads); expected 1 to 256")
+        guard (1...16).contains(threads) else {
+            throw LoragenError(.invalidArgument, "threads is \(threads); expected 1 to 16")
         }
         Threads.count = Int(threads)
     }

@@ -220,5 +220,5 @@ def threads() -> int:
 
 
 def set_threads(count: int) -> None:
-    """Sets the most threads that one call uses, 1 to 256; results do not depend on it."""
+    """Sets the most threads that one call uses, 1 to 16; results do not depend on it."""
     call("loragen_set_threads", count)

@@ -43,7 +43,7 @@ pub fn threads() -> i32 {
     unsafe { loragen_sys::loragen_threads() }
 }
 
-/// Sets the most threads that one call uses, 1 to 256; results do not depend on it.
+/// Sets the most threads that one call uses, 1 to 16; results do not depend on it.
 pub fn set_threads(threads: i32) -> Result<()> {
     // SAFETY: any number is allowed.
     error::check(unsafe { loragen_sys::loragen_set_threads(threads) })
