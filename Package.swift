@@ -77,7 +77,7 @@ let package = Package(
             ], swiftSettings: strict),
         .testTarget(name: "TensorTests", dependencies: ["Tensor"]),
         .testTarget(name: "NNTests", dependencies: ["NN"]),
-        .testTarget(name: "AdaptersTests", dependencies: ["Adapters"]),
+        .testTarget(name: "AdaptersTests", dependencies: ["Adapters"], exclude: ["Golden"]),
         .testTarget(name: "GeneratorsTests", dependencies: ["Generators"]),
         .testTarget(name: "CAPITests", dependencies: ["CLoragen", "CAPI"]),
     ],

@@ -19,6 +19,7 @@ public final class Adapter: @unchecked Sendable {
     /// that come from a PEFT config with "peft.".
     public let metadata: [String: String]
     /// All values, in the order of the layout, aligned to 64 bytes; valid while the adapter lives.
+    /// Swift may release an object after its last use by name: hold it with `withExtendedLifetime` while you read.
     public let values: UnsafeBufferPointer<Float>
 
     private let block: UnsafeMutablePointer<Float>

@@ -123,6 +123,7 @@ extension Adapter {
     /// layouts differ.
     public func aligned(to reference: Adapter) throws(LoragenError) -> Adapter {
         let start = try canonical()
+        defer { withExtendedLifetime(start) {} }
         if let difference = reference.layout.difference(from: start.layout) {
             throw LoragenError(.mismatch, "the reference does not fit the adapter in canonical form: \(difference)")
         }

@@ -10,6 +10,7 @@ public final class MappedFile: @unchecked Sendable {
 
     public let path: String
     /// All bytes of the file; valid while this object lives. Empty for an empty file.
+    /// Swift may release an object after its last use by name: hold it with `withExtendedLifetime` while you read.
     public let bytes: UnsafeRawBufferPointer
     private let owned: Owned
 

@@ -10,11 +10,11 @@ public enum AdapterFile {
         _ adapter: Adapter, to path: String, options: WriteOptions = WriteOptions()
     ) throws(LoragenError) {
         let image = try AdapterImage(adapter, options)
+        defer { withExtendedLifetime(image) {} }
         var metadata = adapter.metadata
         metadata["format"] = "pt"
         metadata[layoutKey] = try image.layout.json.text()
         try image.writer(metadata: metadata).write(to: path)
-        withExtendedLifetime(image) {}
     }
 
     /// The layout alone, without reading the values.

@@ -12,6 +12,7 @@ public enum ONNX {
     ) throws(LoragenError) {
         let library = try ONNXLibrary.shared()
         let image = try AdapterImage(adapter, options)
+        defer { withExtendedLifetime(image) {} }
         var metadata = adapter.metadata
         metadata[AdapterFile.layoutKey] = try image.layout.json.text()
         var request = ONNXRequest()

@@ -9,6 +9,7 @@ extension PEFTFolder {
         _ adapter: Adapter, to path: String, options: WriteOptions = WriteOptions()
     ) throws(LoragenError) {
         let image = try AdapterImage(adapter, options)
+        defer { withExtendedLifetime(image) {} }
         var metadata = adapter.metadata.filter { !$0.key.hasPrefix("peft.") }
         metadata["format"] = "pt"
         let config = try PEFTConfig.text(for: image.layout, metadata: adapter.metadata)
@@ -19,7 +20,6 @@ extension PEFTFolder {
         }
         try folder.add(PEFTConfig.fileName) { (file) throws(LoragenError) in try file.append(config) }
         try folder.commit()
-        withExtendedLifetime(image) {}
     }
 }
 

@@ -58,7 +58,7 @@ struct PEFTTensors {
         }
         do throws(LoragenError) {
             layout = try Layout(
-                modules: modules, baseModel: config.baseModel, targetModules: config.targetModules ?? [])
+                modules: modules, baseModel: config.baseModel, targetModules: config.plainTargets)
         } catch {
             throw LoragenError(.unsupported, "\(file.path): \(error.message)")
         }

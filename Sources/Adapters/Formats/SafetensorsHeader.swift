@@ -112,9 +112,9 @@ private struct Reader {
             hasMetadata = true
             return try readMetadata()
         }
-        if name.isEmpty || name.utf8.count > SafetensorsHeader.nameLimit || name.utf8.contains(where: { $0 < 0x20 }) {
+        if name.isEmpty || name.utf8.count > SafetensorsHeader.nameLimit || name.utf8.contains(0) {
             throw scanner.error(
-                "a tensor name of \(name.utf8.count) bytes or with control characters; expected 1 to "
+                "a tensor name of \(name.utf8.count) bytes or with a NUL in it; expected 1 to "
                     + "\(SafetensorsHeader.nameLimit) bytes without", at: position)
         }
         if !names.insert(ByteKey(name)).inserted {

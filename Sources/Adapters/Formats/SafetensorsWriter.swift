@@ -31,7 +31,7 @@ public struct SafetensorsWriter {
         _ name: String, type: ElementType, shape: [Int], source: @escaping Source
     ) throws(LoragenError) {
         if name == "__metadata__" || name.isEmpty || name.utf8.count > SafetensorsHeader.nameLimit
-            || name.utf8.contains(where: { $0 < 0x20 })
+            || name.utf8.contains(0)
         {
             throw LoragenError(.invalidArgument, "a tensor cannot be called '\(shortened(name))' in safetensors")
         }
