@@ -51,7 +51,8 @@ let package = Package(
         .target(name: "Conditions", dependencies: ["Adapters"], swiftSettings: strict),
         .target(name: "Generators", dependencies: ["Conditions"], swiftSettings: strict),
         .systemLibrary(name: "CLoragen", path: "include"),
-        .target(name: "CAPI", dependencies: ["CLoragen", "Generators"], swiftSettings: strict),
+        .target(name: "CAPISupport", cSettings: strictC + [.unsafeFlags(["-gdwarf-4"])]),
+        .target(name: "CAPI", dependencies: ["CLoragen", "CAPISupport", "Generators"], swiftSettings: strict),
         .target(name: "loragen", dependencies: ["CAPI"], exclude: ["exports.map"], linkerSettings: libraryFlags),
         // Opened by dlopen when ONNX is asked for. Swift's linker driver is used, but nothing of Swift is linked in:
         // -nostartfiles leaves its start-up object out, and with it the only reference to the runtime.
@@ -73,7 +74,7 @@ let package = Package(
         .executableTarget(
             name: "loragen-cli",
             dependencies: [
-                "CLoragen", "CAPI", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "CLoragen", "CAPI", "Adapters", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
         .testTarget(name: "TensorTests", dependencies: ["Tensor"]),
         .testTarget(name: "NNTests", dependencies: ["NN"]),

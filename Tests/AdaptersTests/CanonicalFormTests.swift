@@ -102,7 +102,9 @@ import Testing
                 let (a, b) = (full.tensor(at: 2 * i).values, full.tensor(at: 2 * i + 1).values)
                 let (placeA, placeB) = (layout.tensors[2 * i].offset, layout.tensors[2 * i + 1].offset)
                 for k in 0..<6 {
-                    for j in 0..<module.inputs { values[placeA + k * module.inputs + j] = a[(k % 2) * module.inputs + j] }
+                    for j in 0..<module.inputs {
+                        values[placeA + k * module.inputs + j] = a[(k % 2) * module.inputs + j]
+                    }
                     for j in 0..<module.outputs { values[placeB + j * 6 + k] = Float(k + 1) * b[j * 2 + k % 2] }
                 }
             }
@@ -165,7 +167,8 @@ import Testing
     @Test("Values that are not finite are refused, and finite ones with an infinite product") func notFinite() throws {
         let layout = try Layout(modules: [ModuleShape(name: "m", inputs: 2, outputs: 2, rank: 1, alpha: 1e9)])
         #expect(failure { _ = try Adapter(layout: layout, values: [1, .nan, 0, 1]).canonical() }.code == .nonFinite)
-        #expect(failure { _ = try Adapter(layout: layout, values: [1, .infinity, 0, 1]).canonical() }.code == .nonFinite)
+        #expect(
+            failure { _ = try Adapter(layout: layout, values: [1, .infinity, 0, 1]).canonical() }.code == .nonFinite)
         // 3e38 · 3e38 · 1e9 has a root of 9e42, beyond float32.
         #expect(failure { _ = try Adapter(layout: layout, values: [3e38, 0, 0, 3e38]).canonical() }.code == .nonFinite)
     }

@@ -29,7 +29,9 @@ public final class AtomicFile {
         try self.init(path: path, expectedSize: expectedSize, write: { Glibc.write($0, $1, $2) })
     }
 
-    init(path: String, expectedSize: Int = 0, write: @escaping Write) throws(LoragenError) {
+    init(
+        path: String, expectedSize: Int = 0, sizeLimit: UInt64? = nil, write: @escaping Write
+    ) throws(LoragenError) {
         var mode: mode_t = 0o666
         var keepsMode = false
         if let kind = try PathKind.of(path) {
@@ -49,8 +51,7 @@ public final class AtomicFile {
         }
         if keepsMode { _ = fchmod(opened, mode) }
         // Writing past RLIMIT_FSIZE would kill the host with SIGXFSZ; the limit is therefore checked here.
-        var limits = rlimit()
-        limit = getrlimit(__rlimit_resource_t(1), &limits) == 0 ? UInt64(limits.rlim_cur) : .max
+        limit = sizeLimit ?? Self.processLimit()
         self.path = path
         temporary = name
         descriptor = opened
@@ -58,6 +59,12 @@ public final class AtomicFile {
         if expectedSize > 0, UInt64(expectedSize) <= limit, posix_fallocate(opened, 0, off_t(expectedSize)) == ENOSPC {
             throw LoragenError.system("cannot set \(expectedSize) bytes aside", path, ENOSPC)
         }
+    }
+
+    /// RLIMIT_FSIZE, in bytes.
+    private static func processLimit() -> UInt64 {
+        var limits = rlimit()
+        return getrlimit(__rlimit_resource_t(1), &limits) == 0 ? UInt64(limits.rlim_cur) : .max
     }
 
     /// Appends bytes. Throws `.io` (disk full, quota, ...) and gives the file up.

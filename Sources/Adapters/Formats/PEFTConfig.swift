@@ -63,6 +63,9 @@ struct PEFTConfig {
         self.metadata = metadata
     }
 
+    /// `targetModules` where they alone say which modules are adapted; a writer may then use them again.
+    var plainTargets: [String] { layers == nil && excludeModules.isEmpty ? targetModules ?? [] : [] }
+
     /// Rank and alpha of a module, by the patterns or the general values.
     func rankAndAlpha(of module: String) throws(LoragenError) -> (rank: Int, alpha: Double) {
         var rank = rank

@@ -15,7 +15,7 @@ public enum PEFTFolder {
     /// is more than LoRA of linear layers; `.nonFinite` for NaN and infinity.
     public static func read(path: String) throws(LoragenError) -> Adapter {
         let (config, contents) = try open(path)
-        return try contents.adapter(metadata: config.metadata)
+        return try contents.adapter(metadata: config.metadata.merging(contents.origin) { config, _ in config })
     }
 
     private static func open(_ path: String) throws(LoragenError) -> (config: PEFTConfig, contents: PEFTTensors) {
@@ -58,7 +58,7 @@ struct PEFTTensors {
         }
         do throws(LoragenError) {
             layout = try Layout(
-                modules: modules, baseModel: config.baseModel, targetModules: config.targetModules ?? [])
+                modules: modules, baseModel: config.baseModel, targetModules: config.plainTargets)
         } catch {
             throw LoragenError(.unsupported, "\(file.path): \(error.message)")
         }
@@ -174,6 +174,9 @@ struct PEFTTensors {
             throw LoragenError(.unsupported, "\(file): \(error.message)")
         }
     }
+
+    /// What this library noted when it wrote the weights.
+    var origin: [String: String] { file.metadata.filter { $0.key.hasPrefix("loragen.") } }
 
     /// Reads the values. Throws `.memory` and `.nonFinite`.
     func adapter(metadata: [String: String]) throws(LoragenError) -> Adapter {

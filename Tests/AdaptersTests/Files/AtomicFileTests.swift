@@ -34,7 +34,9 @@ import Testing
         try write("old", to: scratch("a"))
         chmod(scratch("a"), 0o600)
         let before = try MappedFile(path: scratch("a"))
-        try write("newer", to: scratch("a"))
+        let file = try AtomicFile(path: scratch("a"))
+        try file.append("newer")
+        try file.commit()
         #expect(withExtendedLifetime(before) { Array(before.bytes) } == Array("old".utf8))
         #expect(try contents(scratch("a")) == Array("newer".utf8))
         var info = stat()
@@ -107,14 +109,7 @@ import Testing
 
     @Test("A file size limit is an error, not the signal that would kill the host") func sizeLimit() throws {
         let scratch = try Scratch()
-        // The limit is read when the file is opened and can be put back at once.
-        var old = rlimit()
-        #expect(getrlimit(__rlimit_resource_t(1), &old) == 0)
-        var low = rlimit(rlim_cur: 1 << 21, rlim_max: old.rlim_max)
-        setrlimit(__rlimit_resource_t(1), &low)
-        let opened = Result { try AtomicFile(path: scratch("a")) }
-        setrlimit(__rlimit_resource_t(1), &old)
-        let file = try opened.get()
+        let file = try AtomicFile(path: scratch("a"), sizeLimit: 1 << 21) { Glibc.write($0, $1, $2) }
         let error = failure { try file.append([UInt8](repeating: 0, count: 1 << 22)) }
         #expect(error.code == .io && contains(error.message, "File too large"))
         #expect(scratch.names.isEmpty)

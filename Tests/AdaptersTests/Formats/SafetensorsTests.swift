@@ -59,10 +59,13 @@ func open(_ bytes: [UInt8]) throws(LoragenError) -> SafetensorsFile {
         #expect(try file.elements("codes", of: Int8.self) == Self.pattern(7).map { Int8(bitPattern: $0) })
         #expect(try file.elements("grüße/日本", of: Int16.self) == [0x0a03, 0x1811, 0x261f])
         #expect(try file.floats("empty") == [])
-        #expect(failure { _ = try file.floats("codes") }.message.hasSuffix("'codes' is I8; expected F32, F16, BF16 or F64"))
+        #expect(
+            failure { _ = try file.floats("codes") }.message.hasSuffix("'codes' is I8; expected F32, F16, BF16 or F64"))
         #expect(failure { _ = try file.elements("codes", of: Int16.self) }.code == .format)
         #expect(contains(failure { _ = try file.require("none") }.message, "'none' is missing"))
-        #expect(contains(failure { _ = try file.require("codes", type: .i8, shape: [8]) }.message, "I8 [7]; expected I8 [8]"))
+        #expect(
+            contains(
+                failure { _ = try file.require("codes", type: .i8, shape: [8]) }.message, "I8 [7]; expected I8 [8]"))
         // A tensor that is not of this file gives no bytes, never others'.
         let foreign = SafetensorsTensor(name: "x", type: .f32, shape: [1], count: 1, begin: 1 << 40, end: (1 << 40) + 4)
         #expect(file.bytes(of: foreign).isEmpty)
@@ -72,44 +75,90 @@ func open(_ bytes: [UInt8]) throws(LoragenError) -> SafetensorsFile {
 
     static let malformed: [(bytes: [UInt8], says: String)] = [
         ([], "0 bytes; a safetensors file has at least 8"), ([1, 0, 0, 0, 0, 0, 0], "7 bytes"),
-        (image("{}", length: 100_000_001), "allows 100000000"), (image("{}", length: 1 << 63), "a header of 9223372036854775808"),
+        (image("{}", length: 100_000_001), "allows 100000000"),
+        (image("{}", length: 1 << 63), "a header of 9223372036854775808"),
         (image("{}", length: .max), "a header of 18446744073709551615"), (image("{}", length: 3), "only 2 follow"),
         (image(""), "byte 8: found the end of the text, expected '{'"), (image("{}"), "no tensor"),
         (image(#"{"__metadata__":{}}"#), "no tensor"), (image("[]"), "byte 8: found '['"), (image("null"), "found 'n'"),
         (image(" {\"a\":{\(entry)}}", data: 4), "byte 8: found the byte 0x20"), (image("\u{feff}{}"), "byte 0xef"),
-        (image("{\"a\":{\(entry)}}\0", data: 4), "byte 0x00, expected spaces"), (image("{\"a\":{\(entry)}}\n", data: 4), "expected spaces"),
-        (image("{\"a\":{\(entry)}}{}", data: 4), "found '{', expected spaces"), (image("{\"a\":{\(entry)},}", data: 4), "expected '\"'"),
+        (image("{\"a\":{\(entry)}}\0", data: 4), "byte 0x00, expected spaces"),
+        (image("{\"a\":{\(entry)}}\n", data: 4), "expected spaces"),
+        (image("{\"a\":{\(entry)}}{}", data: 4), "found '{', expected spaces"),
+        (image("{\"a\":{\(entry)},}", data: 4), "expected '\"'"),
         (image("{'a':{\(entry)}}", data: 4), "found '''"), (image("{/**/\"a\":{\(entry)}}", data: 4), "found '/'"),
         (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,NaN]}}"#, data: 4), "found 'N'"),
         (image(#"{"a\ud800":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, data: 4), "surrogate"),
-        (image("{\"a\nb\":{\(entry)}}", data: 4), "control character"), (image(#"{"a":[["F32"]]}"#), "found '[', expected '{'"),
-        (image(#"{"a":["F32",[1],[0,4]]}"#, data: 4), "found '['"), (image(#"{"a":1}"#), "found '1', expected '{'"), (image(#"{"a":{}}"#), "expected '\"'"),
-        (image(#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#, data: 4), "no 'dtype'"), (image(#"{"a":{"dtype":"F32","data_offsets":[0,4]}}"#, data: 4), "no 'shape'"),
+        (image("{\"a\nb\":{\(entry)}}", data: 4), "control character"),
+        (image(#"{"a":[["F32"]]}"#), "found '[', expected '{'"),
+        (image(#"{"a":["F32",[1],[0,4]]}"#, data: 4), "found '['"), (image(#"{"a":1}"#), "found '1', expected '{'"),
+        (image(#"{"a":{}}"#), "expected '\"'"),
+        (image(#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#, data: 4), "no 'dtype'"),
+        (image(#"{"a":{"dtype":"F32","data_offsets":[0,4]}}"#, data: 4), "no 'shape'"),
         (image(#"{"a":{"dtype":"F32","shape":[1]}}"#, data: 4), "no 'data_offsets'"),
-        (image("{\"a\":{\(entry),\"dtype\":\"F32\"}}", data: 4), "has 'dtype' twice"), (image("{\"a\":{\(entry),\"shape\":[1]}}", data: 4), "has 'shape' twice"),
-        (image("{\"a\":{\(entry),\"data_offsets\":[0,4]}}", data: 4), "has 'data_offsets' twice"), (image("{\"a\":{\(entry),\"extra\":1}}", data: 4), "has a field 'extra'"),
-        (image(#"{"a":{"dtype":"f32","shape":[1],"data_offsets":[0,4]}}"#, data: 4), "unknown dtype 'f32'"), (image(#"{"a":{"dtype":"F128","shape":[1],"data_offsets":[0,4]}}"#, data: 4), "unknown dtype 'F128'"),
-        (image(#"{"a":{"dtype":7,"shape":[1],"data_offsets":[0,4]}}"#, data: 4), "expected '\"'"), (image(#"{"a":{"dtype":{"F32":null},"shape":[1],"data_offsets":[0,4]}}"#, data: 4), "expected '\"'"),
-        (image(#"{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}"#, data: 4), "without '.'"), (image(#"{"a":{"dtype":"F32","shape":[1e0],"data_offsets":[0,4]}}"#, data: 4), "without '.' or exponent"),
-        (image(#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, data: 4), "whole number from 0"), (image(#"{"a":{"dtype":"F32","shape":[-0],"data_offsets":[0,4]}}"#, data: 4), "whole number from 0"),
-        (image(#"{"a":{"dtype":"F32","shape":["1"],"data_offsets":[0,4]}}"#, data: 4), "whole number from 0"), (image(#"{"a":{"dtype":"F32","shape":[01],"data_offsets":[0,4]}}"#, data: 4), "leading zero"),
-        (image(#"{"a":{"dtype":"F32","shape":1,"data_offsets":[0,4]}}"#, data: 4), "found '1', expected '['"), (image(#"{"a":{"dtype":"F32","shape":null,"data_offsets":[0,4]}}"#, data: 4), "expected '['"),
-        (image(#"{"a":{"dtype":"F32","shape":[18446744073709551616],"data_offsets":[0,4]}}"#, data: 4), "beyond 2^63"), (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,99999999999999999999]}}"#, data: 4), "beyond 2^63"),
-        (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4]}}"#, data: 4), "expected ','"), (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,4]}}"#, data: 4), "expected ']'"),
-        (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, data: 4), "its offsets are [4, 0]"), (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, data: 8), "leaves a hole"),
-        (image(#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, data: 4), "F32 [2] takes 8 bytes"), (image(#"{"a":{"dtype":"F32","shape":[0],"data_offsets":[0,4]}}"#, data: 4), "takes 0 bytes"),
-        (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#, data: 12), "'b' begins at 8 and leaves a hole before it; expected 4"),
-        (image(#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, data: 8), "'b' begins at 4 and overlaps"),
-        (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, data: 4), "overlaps"),
-        (image(#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[0],"data_offsets":[4,4]}}"#, data: 8), "overlaps"),
-        (image("{\"a\":{\(entry)}}", data: 5), "take 4 bytes, but 5 follow"), (image("{\"a\":{\(entry)}}", data: 3), "Is the file cut off?"),
-        (image("{\"a\":{\(entry)},\"a\":{\(entry)}}", data: 4), "'a' a second time"), (image("{\"a\":{\(entry)},\"\\u0061\":{\(entry)}}", data: 4), "'a' a second time"),
-        (image("{\"\":{\(entry)}}", data: 4), "a tensor name of 0 bytes"), (image("{\"a\\u0000b\":{\(entry)}}", data: 4), "with a NUL"), (image("{\"\(String(repeating: "n", count: 4097))\":{\(entry)}}", data: 4), "a tensor name of 4097"),
-        (image(#"{"a":{"dtype":"F32","shape":[4611686018427387904,4,0],"data_offsets":[0,0]}}"#), "2^48"), (image(#"{"a":{"dtype":"F32","shape":[281474976710656,281474976710656],"data_offsets":[0,0]}}"#), "overflows"),
-        (image(#"{"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}"#, data: 4), "more than 8 dimensions"), (image(#"{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}"#, data: 2), "fill whole bytes"),
-        (image("{\"__metadata__\":null,\"a\":{\(entry)}}", data: 4), "found 'n', expected '{'"), (image("{\"__metadata__\":[],\"a\":{\(entry)}}", data: 4), "found '['"), (image("{\"__metadata__\":{\"a\":1},\"a\":{\(entry)}}", data: 4), "metadata 'a' must be text"),
-        (image("{\"__metadata__\":{\"a\":{}},\"a\":{\(entry)}}", data: 4), "must be text"), (image("{\"__metadata__\":{\"a\":\"1\",\"a\":\"1\"},\"a\":{\(entry)}}", data: 4), "metadata 'a' a second time"),
-        (image("{\"__metadata__\":{},\"a\":{\(entry)},\"__metadata__\":{}}", data: 4), "'__metadata__' a second time"), (image(String(repeating: "{\"a\":", count: 1000)), "expected"),
+        (image("{\"a\":{\(entry),\"dtype\":\"F32\"}}", data: 4), "has 'dtype' twice"),
+        (image("{\"a\":{\(entry),\"shape\":[1]}}", data: 4), "has 'shape' twice"),
+        (image("{\"a\":{\(entry),\"data_offsets\":[0,4]}}", data: 4), "has 'data_offsets' twice"),
+        (image("{\"a\":{\(entry),\"extra\":1}}", data: 4), "has a field 'extra'"),
+        (image(#"{"a":{"dtype":"f32","shape":[1],"data_offsets":[0,4]}}"#, data: 4), "unknown dtype 'f32'"),
+        (image(#"{"a":{"dtype":"F128","shape":[1],"data_offsets":[0,4]}}"#, data: 4), "unknown dtype 'F128'"),
+        (image(#"{"a":{"dtype":7,"shape":[1],"data_offsets":[0,4]}}"#, data: 4), "expected '\"'"),
+        (image(#"{"a":{"dtype":{"F32":null},"shape":[1],"data_offsets":[0,4]}}"#, data: 4), "expected '\"'"),
+        (image(#"{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}"#, data: 4), "without '.'"),
+        (image(#"{"a":{"dtype":"F32","shape":[1e0],"data_offsets":[0,4]}}"#, data: 4), "without '.' or exponent"),
+        (image(#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, data: 4), "whole number from 0"),
+        (image(#"{"a":{"dtype":"F32","shape":[-0],"data_offsets":[0,4]}}"#, data: 4), "whole number from 0"),
+        (image(#"{"a":{"dtype":"F32","shape":["1"],"data_offsets":[0,4]}}"#, data: 4), "whole number from 0"),
+        (image(#"{"a":{"dtype":"F32","shape":[01],"data_offsets":[0,4]}}"#, data: 4), "leading zero"),
+        (image(#"{"a":{"dtype":"F32","shape":1,"data_offsets":[0,4]}}"#, data: 4), "found '1', expected '['"),
+        (image(#"{"a":{"dtype":"F32","shape":null,"data_offsets":[0,4]}}"#, data: 4), "expected '['"),
+        (image(#"{"a":{"dtype":"F32","shape":[18446744073709551616],"data_offsets":[0,4]}}"#, data: 4), "beyond 2^63"),
+        (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,99999999999999999999]}}"#, data: 4), "beyond 2^63"),
+        (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4]}}"#, data: 4), "expected ','"),
+        (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,4]}}"#, data: 4), "expected ']'"),
+        (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, data: 4), "its offsets are [4, 0]"),
+        (image(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, data: 8), "leaves a hole"),
+        (image(#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, data: 4), "F32 [2] takes 8 bytes"),
+        (image(#"{"a":{"dtype":"F32","shape":[0],"data_offsets":[0,4]}}"#, data: 4), "takes 0 bytes"),
+        (
+            image(
+                #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#,
+                data: 12), "'b' begins at 8 and leaves a hole before it; expected 4"
+        ),
+        (
+            image(
+                #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+                data: 8), "'b' begins at 4 and overlaps"
+        ),
+        (
+            image(
+                #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+                data: 4), "overlaps"
+        ),
+        (
+            image(
+                #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[0],"data_offsets":[4,4]}}"#,
+                data: 8), "overlaps"
+        ),
+        (image("{\"a\":{\(entry)}}", data: 5), "take 4 bytes, but 5 follow"),
+        (image("{\"a\":{\(entry)}}", data: 3), "Is the file cut off?"),
+        (image("{\"a\":{\(entry)},\"a\":{\(entry)}}", data: 4), "'a' a second time"),
+        (image("{\"a\":{\(entry)},\"\\u0061\":{\(entry)}}", data: 4), "'a' a second time"),
+        (image("{\"\":{\(entry)}}", data: 4), "a tensor name of 0 bytes"),
+        (image("{\"a\\u0000b\":{\(entry)}}", data: 4), "with a NUL"),
+        (image("{\"\(String(repeating: "n", count: 4097))\":{\(entry)}}", data: 4), "a tensor name of 4097"),
+        (image(#"{"a":{"dtype":"F32","shape":[4611686018427387904,4,0],"data_offsets":[0,0]}}"#), "2^48"),
+        (image(#"{"a":{"dtype":"F32","shape":[281474976710656,281474976710656],"data_offsets":[0,0]}}"#), "overflows"),
+        (
+            image(#"{"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}"#, data: 4),
+            "more than 8 dimensions"
+        ), (image(#"{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}"#, data: 2), "fill whole bytes"),
+        (image("{\"__metadata__\":null,\"a\":{\(entry)}}", data: 4), "found 'n', expected '{'"),
+        (image("{\"__metadata__\":[],\"a\":{\(entry)}}", data: 4), "found '['"),
+        (image("{\"__metadata__\":{\"a\":1},\"a\":{\(entry)}}", data: 4), "metadata 'a' must be text"),
+        (image("{\"__metadata__\":{\"a\":{}},\"a\":{\(entry)}}", data: 4), "must be text"),
+        (image("{\"__metadata__\":{\"a\":\"1\",\"a\":\"1\"},\"a\":{\(entry)}}", data: 4), "metadata 'a' a second time"),
+        (image("{\"__metadata__\":{},\"a\":{\(entry)},\"__metadata__\":{}}", data: 4), "'__metadata__' a second time"),
+        (image(String(repeating: "{\"a\":", count: 1000)), "expected"),
     ]
 
     @Test("What the reference rejects is rejected, and what it lets pass silently", arguments: malformed.indices)
@@ -129,7 +178,8 @@ func open(_ bytes: [UInt8]) throws(LoragenError) -> SafetensorsFile {
         let file = try open(image(header, data: 5))
         #expect(file.tensors.map(\.name) == ["a", "b", "z"] && file.metadata == ["k": "v"])
         #expect(try file.floats("b") == [0])
-        #expect(try open(image(#"{"a":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}}"#, data: 2)).tensors[0].type == .f4)
+        #expect(
+            try open(image(#"{"a":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}}"#, data: 2)).tensors[0].type == .f4)
     }
 
     @Test("Every file cut short is refused") func truncated() throws {
@@ -172,7 +222,8 @@ func open(_ bytes: [UInt8]) throws(LoragenError) -> SafetensorsFile {
         #expect(failure { try writer.add("a\0", shape: [1], elements: [Float(1)]) }.code == .invalidArgument)
         #expect(failure { try writer.add("a", shape: [-1], elements: [Float(1)]) }.code == .invalidArgument)
         #expect(failure { try writer.add("a", shape: [.max, 2], elements: [Float(1)]) }.code == .invalidArgument)
-        #expect(failure { try writer.add("a", shape: [1 << 40, 1 << 40], elements: [Float(1)]) }.code == .invalidArgument)
+        #expect(
+            failure { try writer.add("a", shape: [1 << 40, 1 << 40], elements: [Float(1)]) }.code == .invalidArgument)
         #expect(failure { _ = try writer.bytes() }.code == .invalidArgument)
         try writer.add("a", shape: [1], elements: [Float(1)])
         #expect(failure { try writer.add("a", shape: [1], elements: [Float(1)]) }.code == .invalidArgument)
@@ -185,7 +236,9 @@ func open(_ bytes: [UInt8]) throws(LoragenError) -> SafetensorsFile {
             var halves = SafetensorsWriter()
             try halves.add("h", shape: [3], floats: values, as: .f16)
             let error = failure { try halves.write(to: scratch("a")) }
-            #expect(error.code == .nonFinite && contains(error.message, "element 1 is 70000.0") && contains(error.message, "65504"))
+            #expect(
+                error.code == .nonFinite && contains(error.message, "element 1 is 70000.0")
+                    && contains(error.message, "65504"))
         }
         #expect(scratch.names.isEmpty)
     }

@@ -13,12 +13,17 @@ import Testing
         #expect(
             try parse(text).text(order: .sorted)
                 == #"{"":[],"a":{"x":"\u0001\"\\\n é 日本 😀"},"b":[1,-2,3.5,1e-07,true,false,null,{}]}"#)
-        #expect(try (["a": 1, "b": [0.5, []]] as JSON).text(indent: 2) == "{\n  \"a\": 1,\n  \"b\": [\n    0.5,\n    []\n  ]\n}")
+        #expect(
+            try (["a": 1, "b": [0.5, []]] as JSON).text(indent: 2)
+                == "{\n  \"a\": 1,\n  \"b\": [\n    0.5,\n    []\n  ]\n}")
     }
 
     @Test("Every double reads back as itself") func doubles() throws {
         var random = TestRandom(state: 3)
-        var values: [Double] = [0, -0.0, 1, 0.1, .leastNonzeroMagnitude, .greatestFiniteMagnitude, .leastNormalMagnitude, 1e21, 1e-7, 9007199254740992]
+        var values: [Double] = [
+            0, -0.0, 1, 0.1, .leastNonzeroMagnitude, .greatestFiniteMagnitude, .leastNormalMagnitude, 1e21, 1e-7,
+            9_007_199_254_740_992,
+        ]
         for _ in 0..<20_000 {
             let value = Double(bitPattern: random.next())
             if value.isFinite { values.append(value) }
@@ -59,15 +64,23 @@ import Testing
         ("", "byte 0: found the end of the text, expected a value"), ("  ", "byte 2"), ("{", "expected '\"'"),
         ("[1,]", "byte 3: found ']', expected a value"), ("{\"a\":1,}", "byte 7: found '}', expected '\"'"),
         ("[1 2]", "byte 3: found '2', expected ',' or ']'"), ("{\"a\" 1}", "byte 5: found '1', expected ':'"),
-        ("{'a':1}", "found '''"), ("{a:1}", "found 'a'"), ("[1]x", "byte 3: found 'x', expected the end"), ("{}{}", "byte 2"),
+        ("{'a':1}", "found '''"), ("{a:1}", "found 'a'"), ("[1]x", "byte 3: found 'x', expected the end"),
+        ("{}{}", "byte 2"),
         ("nul", "expected 'null'"), ("NaN", "found 'N'"), ("Infinity", "found 'I'"), ("-Infinity", "expected a digit"),
-        ("+1", "found '+'"), ("01", "leading zero"), ("-01", "leading zero"), ("1.", "expected a digit"), (".5", "found '.'"), ("1e", "expected a digit"),
-        ("1e+", "expected a digit"), ("0x10", "found 'x'"), ("1e400", "out of range"), ("-1e999", "out of range"), ("--1", "expected a digit"),
-        ("\"abc", "without an end"), ("\"a\\", "the rest of an escape"), ("\"\\x\"", "an escape that JSON"), ("\"\\u12g4\"", "four hexadecimal"),
-        ("\"\\ud800\"", "surrogate"), ("\"\\ud800\\u0041\"", "surrogate"), ("\"\\udc00\"", "surrogate"), ("\"\\ud800\\", "surrogate"),
-        ("\"a\nb\"", "control character"), ("\"\\n\n\"", "control character"), ("{\"a\":1,\"a\":2}", "\"a\" a second time"),
-        ("{\"a\":1,\"\\u0061\":2}", "\"a\" a second time"), ("// c\n1", "found '/'"), ("\u{feff}1", "byte 0xef"), ("[1,,2]", "found ','"),
-        ("1\0", "byte 0x00"), (String(repeating: "[", count: 129), "nested more than 128"), (String(repeating: "[", count: 100_000), "nested"),
+        ("+1", "found '+'"), ("01", "leading zero"), ("-01", "leading zero"), ("1.", "expected a digit"),
+        (".5", "found '.'"), ("1e", "expected a digit"),
+        ("1e+", "expected a digit"), ("0x10", "found 'x'"), ("1e400", "out of range"), ("-1e999", "out of range"),
+        ("--1", "expected a digit"),
+        ("\"abc", "without an end"), ("\"a\\", "the rest of an escape"), ("\"\\x\"", "an escape that JSON"),
+        ("\"\\u12g4\"", "four hexadecimal"),
+        ("\"\\ud800\"", "surrogate"), ("\"\\ud800\\u0041\"", "surrogate"), ("\"\\udc00\"", "surrogate"),
+        ("\"\\ud800\\", "surrogate"),
+        ("\"a\nb\"", "control character"), ("\"\\n\n\"", "control character"),
+        ("{\"a\":1,\"a\":2}", "\"a\" a second time"),
+        ("{\"a\":1,\"\\u0061\":2}", "\"a\" a second time"), ("// c\n1", "found '/'"), ("\u{feff}1", "byte 0xef"),
+        ("[1,,2]", "found ','"),
+        ("1\0", "byte 0x00"), (String(repeating: "[", count: 129), "nested more than 128"),
+        (String(repeating: "[", count: 100_000), "nested"),
         (String(repeating: "{\"a\":", count: 200), "nested more than 128"),
     ]
 
@@ -77,7 +90,12 @@ import Testing
         #expect(contains(error.message, says) && error.message.hasPrefix("test: byte "), "\(error.message)")
     }
 
-    @Test("Bytes that are not UTF-8 are refused", arguments: [[0x22, 0xff, 0x22], [0x22, 0xc0, 0xaf, 0x22], [0x22, 0xed, 0xa0, 0x80, 0x22], [0x22, 0x5c, 0x6e, 0xc3, 0x22]] as [[UInt8]])
+    @Test(
+        "Bytes that are not UTF-8 are refused",
+        arguments: [
+            [0x22, 0xff, 0x22], [0x22, 0xc0, 0xaf, 0x22], [0x22, 0xed, 0xa0, 0x80, 0x22],
+            [0x22, 0x5c, 0x6e, 0xc3, 0x22],
+        ] as [[UInt8]])
     func notUTF8(bytes: [UInt8]) {
         let error = failure { _ = try bytes.withUnsafeBytes { try JSON.parse($0, source: "test") } }
         #expect(contains(error.message, "UTF-8"))
