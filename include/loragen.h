@@ -19,9 +19,11 @@
  *              matching _free (which accepts NULL). On failure it is set to NULL. Strings, shapes and data that a getter
  *              returns belong to the object that was asked and live exactly as long as it does.
  *   Errors     Every call that can fail returns a loragen_status. loragen_last_error() then says what was wrong, where
- *              (file, tensor, byte), and what was expected. A failed call leaves nothing half-written.
- *   Options    Option structs start with their own size; initialise them with their _INIT macro, so that a program built
- *              against this header keeps working with a newer library. Zero or NULL means "the default" unless stated.
+ *              (file, tensor, byte), and what was expected. A failed call leaves nothing half-written. Getters that
+ *              return a count or a string cannot fail: they return 0 or NULL for a NULL object or an absent sample.
+ *   Options    Structs that may grow start with their own size; initialise them with their _INIT macro, so that a program
+ *              built against this header keeps working with a newer library. Zero or NULL means "the default" unless
+ *              stated. Structs that do not start with their size never change.
  *   Threads    Any function may be called from any thread. A generator or a corpus may be used by many threads at once;
  *              a loragen_adapters may be read by many threads at once. Free an object only when nobody uses it.
  *   Results    The same request to the same file with the same seed gives the same bytes, whatever the number of threads.
@@ -51,12 +53,12 @@ const char *loragen_version(void);
 typedef int32_t loragen_status;
 enum {
     LORAGEN_OK = 0,
-    LORAGEN_INVALID_ARGUMENT = 1, /* a null pointer, a condition of the wrong length, an unknown name, ... */
+    LORAGEN_INVALID_ARGUMENT = 1, /* a null pointer, an index out of range, an unknown name, ... */
     LORAGEN_IO = 2,               /* a file could not be opened, read, written or renamed */
     LORAGEN_FORMAT = 3,           /* a file's bytes are not what its format requires */
     LORAGEN_VERSION = 4,          /* a file of another version of a format that this library knows */
     LORAGEN_UNSUPPORTED = 5,      /* valid, but not something that this library does */
-    LORAGEN_MISMATCH = 6,         /* adapters, conditions or files that do not fit together */
+    LORAGEN_MISMATCH = 6,         /* adapters, conditions or files that do not fit together, a condition of the wrong length */
     LORAGEN_NON_FINITE = 7,       /* NaN or infinity where a finite number is required */
     LORAGEN_MEMORY = 8,           /* more memory than the caller allowed, or than there is */
     LORAGEN_CANCELLED = 9,        /* a callback asked to stop */
@@ -78,7 +80,7 @@ typedef void (*loragen_log_callback)(int32_t level, const char *message, void *p
  * Do not call the library from inside the callback. */
 void loragen_set_log(loragen_log_callback callback, void *payload);
 
-/* The most threads that one call uses, the caller's own included: 1 to 256. The start value is the number of CPUs
+/* The most threads that one call uses, the caller's own included: 1 to 16. The start value is the number of CPUs
  * that the process may run on, 16 at most. Results do not depend on it. */
 loragen_status loragen_set_threads(int32_t threads);
 int32_t loragen_threads(void);
@@ -120,6 +122,7 @@ typedef struct loragen_corpus_entry {
     const char *task;
     const char *run;        /* id of the training run that the adapter comes from */
     const char *text;       /* NULL if the manifest has none */
+    const char *bits;       /* "0001100101"; NULL if the condition is not bits */
     const float *condition; /* NULL if there is none */
     size_t condition_length;
     int32_t split;
@@ -180,7 +183,8 @@ typedef struct loragen_training_options {
     void *payload;
 } loragen_training_options;
 
-#define LORAGEN_TRAINING_OPTIONS_INIT {sizeof(loragen_training_options), "cond-pdiff", NULL, NULL, 0, 0, NULL, 0, NULL, NULL}
+#define LORAGEN_TRAINING_OPTIONS_INIT \
+    {sizeof(loragen_training_options), "cond-pdiff", NULL, NULL, 0, 0, NULL, 0, NULL, NULL}
 
 /* Trains a generator on the training tasks of a corpus, chooses by its validation tasks, measures the report on its test
  * tasks, and writes the generator to `path`. `options` may be NULL. */
@@ -254,7 +258,8 @@ loragen_status loragen_adapters_tensor(const loragen_adapters *adapters, size_t 
                                        loragen_tensor *out);
 loragen_status loragen_adapters_module(const loragen_adapters *adapters, size_t index, loragen_module *out);
 
-/* Where the adapter comes from, as JSON: generator, method, seed, condition, nearest training adapters and distance. */
+/* Where the adapter comes from, as JSON: generator, method, seed, condition, nearest training adapters and distance.
+ * NULL if the file that it was opened from does not say. */
 const char *loragen_adapters_origin(const loragen_adapters *adapters, size_t sample);
 
 /* A DLPack tensor of the same memory (struct DLManagedTensor of dlpack.h, version 0.8, which is not needed to include
@@ -278,7 +283,8 @@ typedef struct loragen_save_options {
 
 #define LORAGEN_SAVE_OPTIONS_INIT {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0}
 
-/* Writes one sample. What is at `path` is replaced as a whole, or left as it is. `options` may be NULL. */
+/* Writes one sample. A file at `path` is replaced as a whole, or left as it is; in a folder that exists the adapter's own
+ * files are replaced one by one, weights first, and others stay. `options` may be NULL. */
 loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sample, const char *path, int32_t format,
                                      const loragen_save_options *options);
 

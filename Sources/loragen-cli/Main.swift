@@ -5,5 +5,35 @@ import CLoragen
 @main
 struct Loragen: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "loragen", abstract: "LoRA adapters on demand.", version: String(cString: loragen_version()))
+        commandName: "loragen",
+        abstract: "Learns from the LoRA adapters you have; makes the adapter for a new task in milliseconds.",
+        discussion: """
+            A first session:
+
+              loragen corpus check digits/
+              loragen train digits/ digits.loragen.safetensors
+              loragen report digits.loragen.safetensors
+              loragen generate digits.loragen.safetensors --bits 0001100101 -o my-adapter
+
+            my-adapter is a PEFT folder: PeftModel.from_pretrained(base, "my-adapter").
+            Everything here is also a function of the C header loragen.h.
+            """,
+        version: String(cString: loragen_version()),
+        subcommands: [Train.self, Generate.self, Info.self, Report.self, CorpusCommand.self])
+}
+
+/// Options of every command that computes.
+struct Computing: ParsableArguments {
+    @Option(help: "The most threads to use, 1 to 16. The result does not depend on it.")
+    var threads: Int32?
+
+    @Flag(name: .shortAndLong, help: "Print the library's remarks on stderr.")
+    var verbose = false
+
+    func apply() throws {
+        if let threads { try call(loragen_set_threads(threads)) }
+        if verbose {
+            loragen_set_log({ _, message, _ in message.map { printError(String(cString: $0)) } }, nil)
+        }
+    }
 }

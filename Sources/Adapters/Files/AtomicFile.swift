@@ -1,0 +1,172 @@
+import Glibc
+import Tensor
+
+/// A file that appears whole or not at all: written under a temporary name beside its target, flushed to the disk, then
+/// renamed. A reader sees the old file or the new one.
+///
+/// Without `commit()`, and on any error, the temporary file is removed and the target stays as it was. A process that is
+/// killed in between leaves a file `.loragen-tmp-<hex>` that nobody reads and anybody may delete.
+/// A target that is a symbolic link is replaced by the file itself. Not for use by several threads at once.
+public final class AtomicFile {
+    /// What temporary names start with.
+    public static let temporaryPrefix = ".loragen-tmp-"
+
+    /// `write(2)`; tests put a full disk here.
+    typealias Write = (_ descriptor: Int32, _ bytes: UnsafeRawPointer, _ count: Int) -> Int
+
+    public let path: String
+    private let temporary: String
+    private var descriptor: Int32
+    private let write: Write
+    private var buffer: [UInt8] = []
+    private var written: UInt64 = 0
+    private let limit: UInt64
+    private static let bufferSize = 1 << 18
+
+    /// Opens the temporary file. `expectedSize` is set aside on the disk at once, so that a full disk shows early.
+    /// Throws `.io` when the folder does not exist or is not writable, or the path is a folder.
+    public convenience init(path: String, expectedSize: Int = 0) throws(LoragenError) {
+        try self.init(path: path, expectedSize: expectedSize, write: { Glibc.write($0, $1, $2) })
+    }
+
+    init(
+        path: String, expectedSize: Int = 0, sizeLimit: UInt64? = nil, write: @escaping Write
+    ) throws(LoragenError) {
+        var mode: mode_t = 0o666
+        var keepsMode = false
+        if let kind = try PathKind.of(path) {
+            if kind == .folder {
+                throw LoragenError(.io, "\(path): it is a folder; expected the name of a file to write")
+            }
+            var info = stat()
+            if kind == .file, stat(path, &info) == 0 {
+                mode = info.st_mode & 0o777
+                keepsMode = true
+            }
+        } else if path.utf8.last == UInt8(ascii: "/") {
+            throw LoragenError(.io, "\(path): it ends in '/'; expected the name of a file to write")
+        }
+        let (name, opened) = try TemporaryName.create(in: splitPath(path).folder, for: path) { candidate in
+            open(candidate, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
+        }
+        if keepsMode { _ = fchmod(opened, mode) }
+        // Writing past RLIMIT_FSIZE would kill the host with SIGXFSZ; the limit is therefore checked here.
+        limit = sizeLimit ?? Self.processLimit()
+        self.path = path
+        temporary = name
+        descriptor = opened
+        self.write = write
+        if expectedSize > 0, UInt64(expectedSize) <= limit, posix_fallocate(opened, 0, off_t(expectedSize)) == ENOSPC {
+            throw LoragenError.system("cannot set \(expectedSize) bytes aside", path, ENOSPC)
+        }
+    }
+
+    /// RLIMIT_FSIZE, in bytes.
+    private static func processLimit() -> UInt64 {
+        var limits = rlimit()
+        return getrlimit(__rlimit_resource_t(1), &limits) == 0 ? UInt64(limits.rlim_cur) : .max
+    }
+
+    /// Appends bytes. Throws `.io` (disk full, quota, ...) and gives the file up.
+    public func append(_ bytes: UnsafeRawBufferPointer) throws(LoragenError) {
+        if buffer.count + bytes.count <= Self.bufferSize {
+            buffer.append(contentsOf: bytes)
+            return
+        }
+        try flushBuffer()
+        if bytes.count <= Self.bufferSize {
+            buffer.append(contentsOf: bytes)
+        } else {
+            try writeAll(bytes)
+        }
+    }
+
+    /// Appends bytes.
+    public func append(_ bytes: [UInt8]) throws(LoragenError) {
+        // A typed throw does not pass through withUnsafeBytes; the result does.
+        try bytes.withUnsafeBytes { raw in Result { () throws(LoragenError) in try append(raw) } }.get()
+    }
+
+    /// Appends the UTF-8 bytes of a text.
+    public func append(_ text: String) throws(LoragenError) { try append(Array(text.utf8)) }
+
+    /// Flushes to the disk and renames to the target. Once only.
+    public func commit() throws(LoragenError) {
+        try finish()
+        if rename(temporary, path) != 0 {
+            let number = errno
+            unlink(temporary)
+            throw .system("cannot rename the finished file to it", path, number)
+        }
+        syncFolder(splitPath(path).folder)
+    }
+
+    /// Flushes to the disk and closes, without the rename.
+    func finish() throws(LoragenError) {
+        try flushBuffer()
+        guard descriptor >= 0 else { throw LoragenError(.internalError, "\(path): was finished or given up before") }
+        if ftruncate(descriptor, off_t(clamping: written)) != 0 || fsync(descriptor) != 0 {
+            let number = errno
+            abandon()
+            throw .system("cannot flush it to the disk", path, number)
+        }
+        let result = close(descriptor)
+        let number = errno
+        descriptor = -1
+        if result != 0 {
+            unlink(temporary)
+            throw .system("cannot close it", path, number)
+        }
+    }
+
+    /// Gives the file up: the temporary file goes, the target stays as it was.
+    public func abandon() {
+        guard descriptor >= 0 else { return }
+        close(descriptor)
+        unlink(temporary)
+        descriptor = -1
+    }
+
+    deinit { abandon() }
+
+    private func flushBuffer() throws(LoragenError) {
+        if buffer.isEmpty { return }
+        let pending = buffer
+        buffer.removeAll(keepingCapacity: true)
+        try pending.withUnsafeBytes { raw in Result { () throws(LoragenError) in try writeAll(raw) } }.get()
+    }
+
+    private func writeAll(_ bytes: UnsafeRawBufferPointer) throws(LoragenError) {
+        guard descriptor >= 0 else { throw LoragenError(.internalError, "\(path): was finished or given up before") }
+        var rest = bytes
+        while let base = rest.baseAddress, !rest.isEmpty {
+            let chunk = min(rest.count, 1 << 30)
+            let (end, overflow) = written.addingReportingOverflow(UInt64(chunk))
+            if overflow || end > limit {
+                abandon()
+                throw .system("cannot write past byte \(written)", path, EFBIG)
+            }
+            let count = write(descriptor, base, chunk)
+            if count < 0 {
+                let number = errno
+                if number == EINTR { continue }
+                abandon()
+                throw .system("cannot write past byte \(written)", path, number)
+            }
+            if count == 0 || count > chunk {
+                abandon()
+                throw .system("cannot write past byte \(written)", path, EIO)
+            }
+            written += UInt64(count)
+            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+        }
+    }
+}
+
+/// Makes a rename last through a power failure. File systems that cannot flush a folder say so; that is no error.
+func syncFolder(_ path: String) {
+    let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if descriptor < 0 { return }
+    _ = fsync(descriptor)
+    close(descriptor)
+}

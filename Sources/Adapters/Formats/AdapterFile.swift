@@ -1,0 +1,91 @@
+import Tensor
+
+/// Adapters as single `.safetensors` files: PEFT's keys, and in the metadata what PEFT keeps in its config.
+public enum AdapterFile {
+    /// The metadata key of the layout, as JSON.
+    public static let layoutKey = "loragen.layout"
+
+    /// Writes one file. Throws `.io`, `.nonFinite` (also for values beyond the range of F16), and `.invalidArgument`.
+    public static func write(
+        _ adapter: Adapter, to path: String, options: WriteOptions = WriteOptions()
+    ) throws(LoragenError) {
+        let image = try AdapterImage(adapter, options)
+        defer { withExtendedLifetime(image) {} }
+        var metadata = adapter.metadata
+        metadata["format"] = "pt"
+        metadata[layoutKey] = try image.layout.json.text()
+        try image.writer(metadata: metadata).write(to: path)
+    }
+
+    /// The layout alone, without reading the values.
+    public static func readHeader(path: String) throws(LoragenError) -> Layout {
+        try layout(of: SafetensorsFile(path: path))
+    }
+
+    /// Reads a file that `write` made. Throws `.io`; `.format` when it has no layout, or other tensors than the layout
+    /// says; `.nonFinite`.
+    public static func read(path: String) throws(LoragenError) -> Adapter {
+        let file = try SafetensorsFile(path: path)
+        let layout = try layout(of: file)
+        if file.tensors.count != layout.tensors.count,
+            let extra = file.tensors.first(where: { layout.tensor($0.name) == nil })
+        {
+            throw LoragenError(.format, "\(path): tensor '\(shortened(extra.name))' is not in the file's layout")
+        }
+        var metadata = file.metadata
+        metadata[layoutKey] = nil
+        metadata["format"] = nil
+        // All of them before the memory is asked for, so that its size is the file's and not only the layout's word.
+        var tensors: [SafetensorsTensor] = []
+        tensors.reserveCapacity(layout.tensors.count)
+        for place in layout.tensors {
+            let tensor = try file.require(place.name)
+            if tensor.shape != place.shape {
+                throw LoragenError(
+                    .format,
+                    "\(path): tensor '\(place.name)' is \(tensor.shape); the file's layout says \(place.shape)")
+            }
+            tensors.append(tensor)
+        }
+        let adapter = try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
+            for (tensor, place) in zip(tensors, layout.tensors) {
+                try file.read(tensor, into: UnsafeMutableBufferPointer(rebasing: target[place.range]))
+            }
+        }
+        try adapter.checkFinite(source: path)
+        return adapter
+    }
+
+    private static func layout(of file: SafetensorsFile) throws(LoragenError) -> Layout {
+        guard let text = file.metadata[layoutKey] else {
+            throw LoragenError(
+                .format,
+                "\(file.path): its metadata has no '\(layoutKey)'; expected a file that this library wrote. Give a PEFT "
+                    + "adapter as its folder")
+        }
+        let source = "\(file.path): metadata '\(layoutKey)'"
+        return try Layout(json: JSON.parse(text, source: source), source: source)
+    }
+}
+
+extension Adapter {
+    /// Reads an adapter: a PEFT folder, or a `.safetensors` or `.onnx` file that this library wrote.
+    public static func read(path: String) throws(LoragenError) -> Adapter {
+        switch try PathKind.of(path) {
+        case nil: throw LoragenError(.io, "\(path): there is no such file or folder")
+        case .folder: return try PEFTFolder.read(path: path)
+        default: return try path.hasSuffix(".onnx") ? ONNX.read(path: path) : AdapterFile.read(path: path)
+        }
+    }
+
+    /// Writes the adapter; what is at `path` is replaced as a whole or left as it is.
+    public func write(
+        to path: String, format: AdapterFormat, options: WriteOptions = WriteOptions()
+    ) throws(LoragenError) {
+        switch format {
+        case .peft: try PEFTFolder.write(self, to: path, options: options)
+        case .safetensors: try AdapterFile.write(self, to: path, options: options)
+        case .onnx: try ONNX.write(self, to: path, options: options)
+        }
+    }
+}

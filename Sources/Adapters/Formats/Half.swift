@@ -1,0 +1,72 @@
+/// Conversions between float32 and the two 16-bit floats, by their bits: exact one way, to nearest even the other way,
+/// subnormals, infinities and NaN included. (`Float16` would call libgcc for every element on CPUs without F16C code.)
+enum Half {
+    /// IEEE binary16 to float32, exact.
+    @inline(__always)
+    static func float(fromHalf half: UInt16) -> Float {
+        let sign = UInt32(half & 0x8000) << 16
+        let magnitude = UInt32(half & 0x7fff)
+        if magnitude >= 0x7c00 { return Float(bitPattern: sign | 0x7f80_0000 | (magnitude & 0x3ff) << 13) }
+        // Placed 13 bits higher the number is 2^-112 times too small, subnormals too; one product sets that right.
+        let value = Float(bitPattern: magnitude << 13) * Float(bitPattern: 0x7780_0000)
+        return Float(bitPattern: value.bitPattern | sign)
+    }
+
+    /// float32 to IEEE binary16, to nearest even; beyond 65520 it is infinity.
+    @inline(__always)
+    static func half(_ value: Float) -> UInt16 {
+        let bits = value.bitPattern
+        let sign = UInt16(truncatingIfNeeded: bits >> 16) & 0x8000
+        let magnitude = bits & 0x7fff_ffff
+        if magnitude > 0x7f80_0000 {
+            return sign | 0x7e00 | UInt16(truncatingIfNeeded: (magnitude >> 13) & 0x3ff)
+        }
+        if magnitude >= 0x477f_f000 { return sign | 0x7c00 }
+        if magnitude < 0x3880_0000 {
+            // Below 2^-14: adding 0.5 puts the last bit of a subnormal half at the last bit of the sum, rounded.
+            let sum = Float(bitPattern: magnitude) + 0.5
+            return sign | UInt16(truncatingIfNeeded: sum.bitPattern &- 0x3f00_0000)
+        }
+        let rounded = magnitude &+ 0xfff &+ ((magnitude >> 13) & 1)
+        return sign | UInt16(truncatingIfNeeded: (rounded &- 0x3800_0000) >> 13)
+    }
+
+    /// bfloat16 to float32, exact.
+    @inline(__always)
+    static func float(fromBrain brain: UInt16) -> Float { Float(bitPattern: UInt32(brain) << 16) }
+
+    /// float32 to bfloat16, to nearest even; NaN stays NaN.
+    @inline(__always)
+    static func brain(_ value: Float) -> UInt16 {
+        let bits = value.bitPattern
+        if bits & 0x7fff_ffff > 0x7f80_0000 { return UInt16(truncatingIfNeeded: bits >> 16) | 0x40 }
+        return UInt16(truncatingIfNeeded: (bits &+ 0x7fff &+ ((bits >> 16) & 1)) >> 16)
+    }
+}
+
+extension ElementType {
+    /// Whether `convert` reads this type into float32.
+    public var isFloat: Bool { self == .f32 || self == .f16 || self == .bf16 || self == .f64 }
+
+    /// Converts little-endian elements to float32; f64 is rounded to nearest. `source` holds `target.count` elements of
+    /// this type, at any alignment.
+    func convert(_ source: UnsafeRawBufferPointer, to target: UnsafeMutableBufferPointer<Float>) {
+        precondition(source.count == target.count * (bits / 8))
+        switch self {
+        case .f32: UnsafeMutableRawBufferPointer(target).copyMemory(from: source)
+        case .f16:
+            for i in target.indices {
+                target[i] = Half.float(fromHalf: source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
+            }
+        case .bf16:
+            for i in target.indices {
+                target[i] = Half.float(fromBrain: source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
+            }
+        case .f64:
+            for i in target.indices {
+                target[i] = Float(source.loadUnaligned(fromByteOffset: 8 * i, as: Double.self))
+            }
+        default: preconditionFailure("not a float type; callers ask isFloat")
+        }
+    }
+}

@@ -1,0 +1,171 @@
+import Tensor
+
+/// What `adapter_config.json` says, as far as it bears on the numbers. PEFT 0.21.2, LoraConfig.
+struct PEFTConfig {
+    static let fileName = "adapter_config.json"
+
+    let source: String
+    let rank: Int
+    let alpha: Double
+    let scaling: ModuleScaling
+    let baseModel: String?
+    /// Sorted; `nil` when it is "all-linear" or a regular expression, which only PEFT with the base model can read.
+    let targetModules: [String]?
+    let excludeModules: [String]
+    let layers: [Int]?
+    private let rankPattern: PEFTPatterns
+    private let alphaPattern: PEFTPatterns
+    /// Of the config, what a written adapter should carry on.
+    let metadata: [String: String]
+
+    /// Reads the file. Throws `.io`, `.format`, and `.unsupported` for what goes beyond LoRA of linear layers.
+    init(path: String) throws(LoragenError) {
+        try self.init(json: JSON.read(path: path), source: path)
+    }
+
+    init(json: JSON, source: String) throws(LoragenError) {
+        guard json.object != nil else {
+            throw LoragenError(.format, "\(source): found \(json.kind), expected an object")
+        }
+        self.source = source
+        try Self.refuseOtherMethods(json, source)
+        guard let rank = json["r"]?.integer, rank >= 1, rank <= ModuleShape.rankLimit else {
+            throw Self.wrong(json, "r", "a whole number from 1 to \(ModuleShape.rankLimit)", source)
+        }
+        guard let alpha = json["lora_alpha"]?.double, alpha != 0 else {
+            throw Self.wrong(json, "lora_alpha", "a number other than 0", source)
+        }
+        self.rank = rank
+        self.alpha = alpha
+        scaling = try Self.flag(json, "use_rslora", source) ? .rankStabilised : .standard
+        rankPattern = try PEFTPatterns(json["rank_pattern"], field: "rank_pattern", source: source)
+        alphaPattern = try PEFTPatterns(json["alpha_pattern"], field: "alpha_pattern", source: source)
+        switch json["base_model_name_or_path"] ?? .null {
+        case .null: baseModel = nil
+        case .string(let name): baseModel = name
+        default: throw Self.wrong(json, "base_model_name_or_path", "a string or null", source)
+        }
+        switch json["target_modules"] ?? .null {
+        case .string(let text) where !text.isEmpty: targetModules = nil
+        case .array(let list) where !list.isEmpty && list.allSatisfy({ $0.string?.isEmpty == false }):
+            targetModules = list.compactMap(\.string).sorted(by: precedes)
+        default:
+            throw Self.wrong(
+                json, "target_modules",
+                "a list of module names (without it PEFT takes its own default and ignores the other tensors)", source)
+        }
+        excludeModules = json["exclude_modules"]?.array?.compactMap(\.string) ?? []
+        layers = try Self.layers(json, source)
+        var metadata: [String: String] = [:]
+        if let task = json["task_type"]?.string { metadata["peft.task_type"] = task }
+        if try Self.flag(json, "fan_in_fan_out", source) { metadata["peft.fan_in_fan_out"] = "true" }
+        if let revision = json["revision"]?.string { metadata["peft.revision"] = revision }
+        self.metadata = metadata
+    }
+
+    /// `targetModules` where they alone say which modules are adapted; a writer may then use them again.
+    var plainTargets: [String] { layers == nil && excludeModules.isEmpty ? targetModules ?? [] : [] }
+
+    /// Rank and alpha of a module, by the patterns or the general values.
+    func rankAndAlpha(of module: String) throws(LoragenError) -> (rank: Int, alpha: Double) {
+        var rank = rank
+        if let value = rankPattern.value(for: module) {
+            guard let whole = Int(exactly: value), whole >= 1, whole <= ModuleShape.rankLimit else {
+                throw LoragenError(
+                    .format,
+                    "\(source): 'rank_pattern' gives module '\(module)' the rank \(value); expected a whole number from "
+                        + "1 to \(ModuleShape.rankLimit)")
+            }
+            rank = whole
+        }
+        return (rank, alphaPattern.value(for: module) ?? alpha)
+    }
+
+    /// Throws `.mismatch` when PEFT would silently ignore the tensors of a module.
+    func checkTargets(_ module: ModuleShape) throws(LoragenError) {
+        func names(_ list: [String]) -> Bool {
+            list.contains { $0 == module.name || module.name.hasSuffix("." + $0) }
+        }
+        if let targetModules, !names(targetModules) {
+            throw LoragenError(
+                .mismatch,
+                "\(source): 'target_modules' does not name module '\(module.name)', whose tensors are in the adapter; "
+                    + "PEFT would ignore them")
+        }
+        if names(excludeModules) {
+            throw LoragenError(
+                .mismatch,
+                "\(source): 'exclude_modules' names module '\(module.name)', whose tensors are in the adapter; PEFT would "
+                    + "ignore them")
+        }
+        if let layers, let layer = module.layerIndex, !layers.contains(layer) {
+            throw LoragenError(
+                .mismatch,
+                "\(source): 'layers_to_transform' leaves layer \(layer) out, but tensors of '\(module.name)' are in the "
+                    + "adapter; PEFT would ignore them")
+        }
+    }
+
+    private static func wrong(_ json: JSON, _ field: String, _ expected: String, _ source: String) -> LoragenError {
+        LoragenError(.format, "\(source): '\(field)' is \(json[field]?.kind ?? "missing"); expected \(expected)")
+    }
+
+    private static func flag(_ json: JSON, _ field: String, _ source: String) throws(LoragenError) -> Bool {
+        switch json[field] ?? .null {
+        case .null: return false
+        case .bool(let value): return value
+        default: throw wrong(json, field, "true or false", source)
+        }
+    }
+
+    private static func layers(_ json: JSON, _ source: String) throws(LoragenError) -> [Int]? {
+        switch json["layers_to_transform"] ?? .null {
+        case .null: return nil
+        case .integer(let layer): return [Int(layer)]
+        case .array(let list) where list.allSatisfy({ $0.integer != nil }): return list.compactMap(\.integer)
+        default: throw wrong(json, "layers_to_transform", "a whole number or a list of them", source)
+        }
+    }
+
+    /// Everything that would make the adapter more than `scale · B · A` on linear layers.
+    private static func refuseOtherMethods(_ json: JSON, _ source: String) throws(LoragenError) {
+        guard let method = json["peft_type"]?.string else {
+            throw wrong(json, "peft_type", "\"LORA\"", source)
+        }
+        if method != "LORA" {
+            throw LoragenError(
+                .unsupported, "\(source): 'peft_type' is \"\(shortened(method))\"; this library reads \"LORA\"")
+        }
+        let bias = json["bias"] ?? "none"
+        if bias != "none" && !bias.isNull {
+            throw LoragenError(
+                .unsupported, "\(source): 'bias' is \(bias.kind); this library reads adapters with bias \"none\"")
+        }
+        let switches: [(field: String, means: String)] = [
+            ("use_dora", "DoRA"), ("lora_bias", "a bias in lora_B"), ("modules_to_save", "fully trained modules"),
+            ("trainable_token_indices", "trained tokens"), ("target_parameters", "adapted parameters (experts)"),
+            ("layer_replication", "replicated layers"), ("use_qalora", "QALoRA"), ("use_bdlora", "BD-LoRA"),
+            ("alora_invocation_tokens", "activated LoRA"), ("kasa_config", "KaSA"), ("velora_config", "VeLoRA"),
+            ("monteclora_config", "MonteCLoRA"), ("arrow_config", "Arrow"),
+        ]
+        for (field, means) in switches {
+            switch json[field] ?? .null {
+            case .null, .bool(false): continue
+            case .array(let list) where list.isEmpty: continue
+            case .object(let object) where object.count == 0: continue
+            default:
+                throw LoragenError(
+                    .unsupported,
+                    "\(source): '\(field)' asks for \(means); this library reads plain LoRA of linear layers")
+            }
+        }
+        switch json["init_lora_weights"] ?? .null {
+        case .null, .bool, "gaussian", "eva", "orthogonal", "mica": break
+        default:
+            throw LoragenError(
+                .unsupported,
+                "\(source): 'init_lora_weights' is \(json["init_lora_weights"]?.kind ?? "missing"), which changes the base "
+                    + "weights; convert the adapter with PEFT's path_initial_model_for_weight_conversion first")
+        }
+    }
+}

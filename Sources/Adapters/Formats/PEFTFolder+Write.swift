@@ -1,0 +1,114 @@
+import Tensor
+
+extension PEFTFolder {
+    /// Writes an adapter as a PEFT folder: weights first, config last. A folder that exists keeps its other files, see
+    /// `AtomicFolder`. Keys of `adapter.metadata` that start with "peft." go into the config, all others into the
+    /// metadata of the weights. Throws `.io`, `.nonFinite` (also for values beyond the range of F16), and
+    /// `.invalidArgument`.
+    public static func write(
+        _ adapter: Adapter, to path: String, options: WriteOptions = WriteOptions()
+    ) throws(LoragenError) {
+        let image = try AdapterImage(adapter, options)
+        defer { withExtendedLifetime(image) {} }
+        var metadata = adapter.metadata.filter { !$0.key.hasPrefix("peft.") }
+        metadata["format"] = "pt"
+        let config = try PEFTConfig.text(for: image.layout, metadata: adapter.metadata)
+        let writer = try image.writer(metadata: metadata)
+        let folder = try AtomicFolder(path: path)
+        try folder.add(weightsName, expectedSize: writer.size()) { (file) throws(LoragenError) in
+            try writer.write(into: file)
+        }
+        try folder.add(PEFTConfig.fileName) { (file) throws(LoragenError) in try file.append(config) }
+        try folder.commit()
+    }
+}
+
+extension PEFTConfig {
+    /// The config of a layout, as PEFT writes it: sorted keys, two spaces. Every key that some host needs or reads with
+    /// another default is there.
+    static func text(for layout: Layout, metadata: [String: String]) throws(LoragenError) -> String {
+        // One PEFT config has one rule for all modules; where the layout mixes them, alpha / r says the same.
+        let isStabilised = layout.modules.allSatisfy { $0.scaling == .rankStabilised }
+        let alphas = layout.modules.map { module in
+            isStabilised || module.scaling == .standard ? module.alpha : module.scale * Double(module.rank)
+        }
+        let ranks = layout.modules.map(\.rank)
+        let rank = ranks.max() ?? 1
+        let alpha = alphas.first ?? 1
+        // PEFT takes the first key that fits, also the end of a name: the longer name must come first.
+        let order = layout.modules.indices.sorted {
+            let (a, b) = (layout.modules[$0].name, layout.modules[$1].name)
+            return a.utf8.count == b.utf8.count ? precedes(a, b) : a.utf8.count > b.utf8.count
+        }
+        var rankPattern = JSONObject()
+        var alphaPattern = JSONObject()
+        let hasOddRank = ranks.contains { $0 != rank }
+        let hasOddAlpha = alphas.contains { $0 != alpha }
+        for i in order {
+            let key = escaped(layout.modules[i].name)
+            if hasOddRank { rankPattern[key] = JSON(ranks[i]) }
+            if hasOddAlpha { alphaPattern[key] = alphaJSON(alphas[i]) }
+        }
+        let members: [(String, JSON)] = [
+            ("alpha_pattern", .object(alphaPattern)),
+            ("auto_mapping", nil),
+            ("base_model_name_or_path", layout.baseModel.map { .string($0) } ?? .null),
+            ("bias", "none"),
+            ("exclude_modules", nil),
+            ("fan_in_fan_out", .bool(metadata["peft.fan_in_fan_out"] == "true")),
+            ("inference_mode", true),
+            ("init_lora_weights", true),
+            ("layers_pattern", nil),
+            ("layers_to_transform", nil),
+            ("lora_alpha", alphaJSON(alpha)),
+            ("lora_bias", false),
+            ("lora_dropout", 0.0),
+            ("modules_to_save", nil),
+            ("peft_type", "LORA"),
+            ("r", JSON(rank)),
+            ("rank_pattern", .object(rankPattern)),
+            ("revision", metadata["peft.revision"].map { .string($0) } ?? .null),
+            ("target_modules", JSON(targetModules(of: layout))),
+            ("task_type", metadata["peft.task_type"].map { .string($0) } ?? .null),
+            ("use_dora", false),
+            ("use_rslora", .bool(isStabilised)),
+        ]
+        return try JSON.object(JSONObject(members)).text(indent: 2) + "\n"
+    }
+
+    /// A module's name as a regular expression for itself; PEFT's own patterns leave '.' as it is.
+    private static func escaped(_ name: String) -> String {
+        var result = ""
+        for scalar in name.unicodeScalars {
+            if "^$*+?{}[]()|\\".unicodeScalars.contains(scalar) { result += "\\" }
+            result.unicodeScalars.append(scalar)
+        }
+        return result
+    }
+
+    /// The names by which PEFT finds the modules: those of the config that the layout came from if they still name every
+    /// module; else the distinct last components ("q_proj"), if each occurs in the same layers 0, 1, 2, ... without a
+    /// gap; else full paths, because a short name would also pick modules that the adapter leaves alone.
+    static func targetModules(of layout: Layout) -> [String] {
+        let given = layout.targetModules
+        let coversAll = layout.modules.allSatisfy { module in
+            given.contains { module.name == $0 || module.name.hasSuffix("." + $0) }
+        }
+        if !given.isEmpty && coversAll { return given }
+        var layers: [String: Set<Int>] = [:]
+        var hasModuleOutsideLayers = false
+        for module in layout.modules {
+            let last = module.name.split(separator: ".").last.map(String.init) ?? module.name
+            if let layer = module.layerIndex {
+                layers[last, default: []].insert(layer)
+            } else {
+                hasModuleOutsideLayers = true
+            }
+        }
+        let count = layers.values.first?.count ?? 0
+        if !hasModuleOutsideLayers, layers.values.allSatisfy({ $0 == Set(0..<count) }) {
+            return layers.keys.sorted(by: precedes)
+        }
+        return layout.modules.map(\.name).sorted(by: precedes)
+    }
+}

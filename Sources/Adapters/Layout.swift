@@ -1,0 +1,125 @@
+import Tensor
+
+/// The ordered modules of an adapter, and where their tensors lie in its flat vector of values.
+///
+/// The flat vector has the tensors back to back, by the UTF-8 bytes of their PEFT keys (so layers go 0, 1, 10, 11, 2 and
+/// `lora_A` comes before `lora_B`), each row-major.
+public struct Layout: Equatable, Sendable {
+    /// One tensor of the flat vector.
+    public struct Tensor: Equatable, Sendable {
+        /// The PEFT key, "base_model.model.<module>.lora_A.weight".
+        public let name: String
+        /// `[rank, inputs]` for lora_A, `[outputs, rank]` for lora_B.
+        public let shape: [Int]
+        /// Index of its first value in the flat vector.
+        public let offset: Int
+        /// Number of values.
+        public let count: Int
+        /// The module that it belongs to, an index into `modules`.
+        public let module: Int
+
+        public var range: Range<Int> { offset..<(offset + count) }
+    }
+
+    /// In the order of their PEFT keys.
+    public let modules: [ModuleShape]
+    /// `lora_A` of module i at 2i, `lora_B` at 2i + 1.
+    public let tensors: [Tensor]
+    /// Numbers in one adapter.
+    public let valueCount: Int
+    /// The base model, as the adapter's config names it.
+    public let baseModel: String?
+    /// `target_modules` of the adapter's config, sorted, when it was a list; empty when a writer is to derive it.
+    public let targetModules: [String]
+
+    /// The most modules and the most values that are accepted.
+    public static let moduleLimit = 1 << 17
+    public static let valueLimit = 1 << 32
+
+    /// Sorts the modules and lays their tensors out. Throws `.invalidArgument` when there are none, when a name is given
+    /// twice, or when the limits are passed.
+    public init(
+        modules: [ModuleShape], baseModel: String? = nil, targetModules: [String] = []
+    ) throws(LoragenError) {
+        if modules.isEmpty || modules.count > Self.moduleLimit {
+            throw LoragenError(
+                .invalidArgument, "a layout of \(modules.count) modules; expected 1 to \(Self.moduleLimit)")
+        }
+        let sorted = modules.sorted { precedes($0.keyA, $1.keyA) }
+        var tensors: [Tensor] = []
+        tensors.reserveCapacity(2 * sorted.count)
+        var offset = 0
+        for (i, module) in sorted.enumerated() {
+            if i > 0, !precedes(sorted[i - 1].keyA, module.keyA) {
+                throw LoragenError(.invalidArgument, "module '\(module.name)' is in the layout twice")
+            }
+            for (name, shape) in [
+                (module.keyA, [module.rank, module.inputs]), (module.keyB, [module.outputs, module.rank]),
+            ] {
+                // At most 2^44 each, by the limits of ModuleShape.
+                let count = shape[0] * shape[1]
+                tensors.append(Tensor(name: name, shape: shape, offset: offset, count: count, module: i))
+                offset += count
+                if offset > Self.valueLimit {
+                    throw LoragenError(
+                        .invalidArgument,
+                        "the layout has more than \(Self.valueLimit) values at module '\(module.name)'")
+                }
+            }
+        }
+        self.modules = sorted
+        self.tensors = tensors
+        valueCount = offset
+        self.baseModel = baseModel
+        self.targetModules = targetModules.sorted(by: precedes)
+    }
+
+    /// The tensor with that PEFT key, `nil` if there is none.
+    public func tensor(_ name: String) -> Tensor? {
+        var low = 0
+        var high = tensors.count
+        while low < high {
+            let middle = (low + high) / 2
+            if precedes(tensors[middle].name, name) { low = middle + 1 } else { high = middle }
+        }
+        guard low < tensors.count, tensors[low].name.utf8.elementsEqual(name.utf8) else { return nil }
+        return tensors[low]
+    }
+
+    /// The same modules with other ranks and alpha = rank. `ranks` has one entry for each module.
+    public func withRanks(_ ranks: [Int]) throws(LoragenError) -> Layout {
+        if ranks.count != modules.count {
+            throw LoragenError(.invalidArgument, "\(ranks.count) ranks for \(modules.count) modules")
+        }
+        var changed: [ModuleShape] = []
+        changed.reserveCapacity(modules.count)
+        for (module, rank) in zip(modules, ranks) { changed.append(try module.withRank(rank)) }
+        return try Layout(modules: changed, baseModel: baseModel, targetModules: targetModules)
+    }
+
+    /// The same modules with one rank.
+    public func withRank(_ rank: Int) throws(LoragenError) -> Layout {
+        try withRanks([Int](repeating: rank, count: modules.count))
+    }
+
+    /// The first way in which another layout differs in its modules, as a sentence for a message; `nil` when adapters of
+    /// both have the same tensors. `ignoringRank` leaves rank and alpha out: what re-cutting can make equal.
+    public func difference(from other: Layout, ignoringRank: Bool = false) -> String? {
+        for (a, b) in zip(modules, other.modules) {
+            if a.name != b.name { return "it has module '\(a.name)' where '\(b.name)' is expected" }
+            if a.kind != b.kind || a.inputs != b.inputs || a.outputs != b.outputs {
+                return "module '\(a.name)' is \(a.kind) [\(a.outputs), \(a.inputs)] where \(b.kind) "
+                    + "[\(b.outputs), \(b.inputs)] is expected"
+            }
+            if ignoringRank { continue }
+            if a.rank != b.rank { return "module '\(a.name)' has rank \(a.rank) where \(b.rank) is expected" }
+            if a.scale != b.scale {
+                return "module '\(a.name)' has scale \(a.scale) (alpha \(a.alpha)) where \(b.scale) is expected"
+            }
+        }
+        if modules.count != other.modules.count {
+            return "it has \(modules.count) modules where \(other.modules.count) are expected"
+        }
+        return nil
+    }
+}

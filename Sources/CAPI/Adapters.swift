@@ -1,0 +1,174 @@
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
+// The names are those of include/loragen.h.
+
+import Adapters
+import CAPISupport
+import CLoragen
+import Tensor
+
+/// What a `loragen_adapters` is.
+final class AdaptersBox {
+    fileprivate let samples: [Adapter]
+    fileprivate let modules: [loragen_module]
+    /// Of all samples, one after the other.
+    fileprivate let tensors: [loragen_tensor]
+    fileprivate let origins: [UnsafePointer<CChar>?]
+    fileprivate let tensorCount: Int
+    private let arena = Arena()
+
+    /// `samples` are of one layout.
+    init(_ samples: [Adapter]) {
+        self.samples = samples
+        let arena = arena
+        let layout = samples.first?.layout
+        modules = layout?.modules.map { loragen_module($0, in: arena) } ?? []
+        tensorCount = layout?.tensors.count ?? 0
+        let views = layout?.tensors.map { tensor in
+            loragen_tensor(
+                name: arena.text(tensor.name), shape: arena.values(tensor.shape.map { Int64($0) }),
+                rank: Int32(clamping: tensor.shape.count), dtype: Int32(LORAGEN_FLOAT32), data: nil,
+                count: tensor.count)
+        }
+        tensors = samples.flatMap { sample in
+            zip(views ?? [], sample.tensors).map { view, tensor in
+                var view = view
+                view.data = tensor.values.baseAddress
+                return view
+            }
+        }
+        origins = samples.map { arena.text($0.metadata["loragen.origin"]) }
+    }
+
+    fileprivate func tensor(_ sample: Int, _ index: Int) throws(LoragenError) -> loragen_tensor {
+        try check(sample, below: samples.count, "sample")
+        try check(index, below: tensorCount, "index")
+        return tensors[sample * tensorCount + index]
+    }
+}
+
+@c @implementation
+public func loragen_adapters_open(
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ path: UnsafePointer<CChar>?
+) -> loragen_status {
+    status(making: out) { () throws(LoragenError) in
+        AdaptersBox([try Adapter.read(path: try CAPI.path(path))])
+    }
+}
+
+@c @implementation
+public func loragen_adapters_count(_ adapters: OpaquePointer?) -> Int {
+    existing(adapters, as: AdaptersBox.self)?.samples.count ?? 0
+}
+
+@c @implementation
+public func loragen_adapters_tensor_count(_ adapters: OpaquePointer?) -> Int {
+    existing(adapters, as: AdaptersBox.self)?.tensorCount ?? 0
+}
+
+@c @implementation
+public func loragen_adapters_module_count(_ adapters: OpaquePointer?) -> Int {
+    existing(adapters, as: AdaptersBox.self)?.modules.count ?? 0
+}
+
+@c @implementation
+public func loragen_adapters_tensor(
+    _ adapters: OpaquePointer?, _ sample: Int, _ index: Int, _ out: UnsafeMutablePointer<loragen_tensor>?
+) -> loragen_status {
+    status { () throws(LoragenError) in
+        let box = try object(adapters, "adapters", as: AdaptersBox.self)
+        guard let out else { throw nullArgument("out") }
+        out.pointee = try box.tensor(sample, index)
+    }
+}
+
+@c @implementation
+public func loragen_adapters_module(
+    _ adapters: OpaquePointer?, _ index: Int, _ out: UnsafeMutablePointer<loragen_module>?
+) -> loragen_status {
+    status { () throws(LoragenError) in
+        let box = try object(adapters, "adapters", as: AdaptersBox.self)
+        guard let out else { throw nullArgument("out") }
+        try check(index, below: box.modules.count, "index")
+        out.pointee = box.modules[index]
+    }
+}
+
+@c @implementation
+public func loragen_adapters_origin(_ adapters: OpaquePointer?, _ sample: Int) -> UnsafePointer<CChar>? {
+    guard let box = existing(adapters, as: AdaptersBox.self), box.origins.indices.contains(sample) else { return nil }
+    return box.origins[sample]
+}
+
+@c @implementation
+public func loragen_adapters_dlpack(
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ adapters: OpaquePointer?, _ sample: Int, _ index: Int
+) -> loragen_status {
+    guard let out else {
+        return status { () throws(LoragenError) in throw nullArgument("out") }
+    }
+    out.pointee = nil
+    return status { () throws(LoragenError) in
+        let box = try object(adapters, "adapters", as: AdaptersBox.self)
+        let tensor = try box.tensor(sample, index)
+        let managed = UnsafeMutablePointer<capi_dlpack>.allocate(capacity: 1)
+        managed.initialize(
+            to: capi_dlpack(
+                data: UnsafeMutableRawPointer(mutating: tensor.data), device_type: Int32(CAPI_DLPACK_CPU), device_id: 0,
+                ndim: tensor.rank, type_code: UInt8(CAPI_DLPACK_FLOAT), type_bits: 32, type_lanes: 1,
+                shape: UnsafeMutablePointer(mutating: tensor.shape), strides: nil, byte_offset: 0,
+                manager_context: Unmanaged.passRetained(box).toOpaque(),
+                deleter: { managed in
+                    guard let managed else { return }
+                    if let box = managed.pointee.manager_context {
+                        Unmanaged<AdaptersBox>.fromOpaque(box).release()
+                    }
+                    managed.deallocate()
+                }))
+        out.pointee = OpaquePointer(managed)
+    }
+}
+
+@c @implementation
+public func loragen_adapters_save(
+    _ adapters: OpaquePointer?, _ sample: Int, _ path: UnsafePointer<CChar>?, _ format: Int32,
+    _ options: UnsafePointer<loragen_save_options>?
+) -> loragen_status {
+    status { () throws(LoragenError) in
+        let box = try object(adapters, "adapters", as: AdaptersBox.self)
+        try check(sample, below: box.samples.count, "sample")
+        let path = try CAPI.path(path)
+        let options = try CAPI.options(options, over: loragen_save_options(), "options")
+        try box.samples[sample].write(
+            to: path, format: try AdapterFormat(format),
+            options: WriteOptions(type: try ElementType(options.dtype), portable: options.keep_alpha == 0))
+    }
+}
+
+@c @implementation
+public func loragen_adapters_free(_ adapters: OpaquePointer?) {
+    release(adapters, as: AdaptersBox.self)
+}
+
+extension AdapterFormat {
+    fileprivate init(_ code: Int32) throws(LoragenError) {
+        switch Int(code) {
+        case LORAGEN_FORMAT_PEFT: self = .peft
+        case LORAGEN_FORMAT_SAFETENSORS: self = .safetensors
+        case LORAGEN_FORMAT_ONNX: self = .onnx
+        default: throw LoragenError(.invalidArgument, "format is \(code); expected a LORAGEN_FORMAT_ constant")
+        }
+    }
+}
+
+extension ElementType {
+    fileprivate init(_ code: Int32) throws(LoragenError) {
+        switch Int(code) {
+        case LORAGEN_FLOAT32: self = .f32
+        case LORAGEN_FLOAT16: self = .f16
+        case LORAGEN_BFLOAT16: self = .bf16
+        default:
+            throw LoragenError(
+                .invalidArgument, "dtype is \(code); expected LORAGEN_FLOAT32, LORAGEN_FLOAT16 or LORAGEN_BFLOAT16")
+        }
+    }
+}

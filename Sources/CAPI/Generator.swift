@@ -1,0 +1,142 @@
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
+// The names are those of include/loragen.h.
+
+import Adapters
+import CLoragen
+import Generators
+import Tensor
+
+/// What a `loragen_generator` is.
+private final class GeneratorBox {
+    let generator: Generator
+    let info: loragen_generator_info
+    let modules: [loragen_module]
+    let report: UnsafePointer<CChar>
+    private let arena = Arena()
+
+    init(_ generator: Generator) {
+        self.generator = generator
+        let arena = arena
+        let layout = generator.layout
+        modules = layout.modules.map { loragen_module($0, in: arena) }
+        report = arena.text(generator.report)
+        info = loragen_generator_info(
+            struct_size: MemoryLayout<loragen_generator_info>.size,
+            method: arena.text(generator.method),
+            preset: arena.text(generator.preset),
+            base_model: arena.text(layout.baseModel),
+            condition_kind: Int32(generator.conditionKind.rawValue),
+            condition_length: generator.conditionLength,
+            module_count: layout.modules.count,
+            tensor_count: layout.tensors.count,
+            value_count: layout.valueCount,
+            sampler: arena.text(generator.sampler),
+            steps: Int32(clamping: generator.steps),
+            guidance: generator.guidance,
+            hash: arena.text(generator.hash))
+    }
+}
+
+@c @implementation
+public func loragen_generator_open(
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ path: UnsafePointer<CChar>?
+) -> loragen_status {
+    status(making: out) { () throws(LoragenError) in
+        GeneratorBox(try Generator(path: try CAPI.path(path)))
+    }
+}
+
+@c @implementation
+public func loragen_generator_describe(
+    _ generator: OpaquePointer?, _ out: UnsafeMutablePointer<loragen_generator_info>?
+) -> loragen_status {
+    status { () throws(LoragenError) in
+        try fill(out, with: try object(generator, "generator", as: GeneratorBox.self).info, "out")
+    }
+}
+
+@c @implementation
+public func loragen_generator_module(
+    _ generator: OpaquePointer?, _ index: Int, _ out: UnsafeMutablePointer<loragen_module>?
+) -> loragen_status {
+    status { () throws(LoragenError) in
+        let box = try object(generator, "generator", as: GeneratorBox.self)
+        guard let out else { throw nullArgument("out") }
+        try check(index, below: box.modules.count, "index")
+        out.pointee = box.modules[index]
+    }
+}
+
+@c @implementation
+public func loragen_generator_report(_ generator: OpaquePointer?) -> UnsafePointer<CChar>? {
+    existing(generator, as: GeneratorBox.self)?.report
+}
+
+@c @implementation
+public func loragen_generator_free(_ generator: OpaquePointer?) {
+    release(generator, as: GeneratorBox.self)
+}
+
+@c @implementation
+public func generate_lora(
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ generator: OpaquePointer?,
+    _ request: UnsafePointer<loragen_request>?
+) -> loragen_status {
+    status(making: out) { () throws(LoragenError) in
+        let generator = try object(generator, "generator", as: GeneratorBox.self).generator
+        if request == nil { throw nullArgument("request") }
+        var defaults = loragen_request()
+        defaults.guidance = -1
+        let given = try options(request, over: defaults, "request")
+        let drawn = try generator.generate(
+            try GenerationRequest(given, for: generator), progress: closure(given.progress, given.payload))
+        return AdaptersBox(drawn)
+    }
+}
+
+extension GenerationRequest {
+    /// A caller's request; what could not be passed on safely is refused, what it means is the generator's to check.
+    fileprivate init(_ given: loragen_request, for generator: Generator) throws(LoragenError) {
+        self.init()
+        condition = try Self.condition(given, for: generator)
+        bits = try optionalText(given.bits, "bits")
+        if condition != nil && bits != nil {
+            throw LoragenError(.invalidArgument, "both condition and bits are given; expected one of them")
+        }
+        seed = given.seed
+        guard given.samples >= 0 && given.steps >= 0 else {
+            throw LoragenError(
+                .invalidArgument, "samples is \(given.samples) and steps is \(given.steps); expected at least 0")
+        }
+        samples = max(Int(given.samples), 1)
+        if given.steps > 0 { steps = Int(given.steps) }
+        guard given.guidance.isFinite else {
+            throw LoragenError(.nonFinite, "guidance is \(given.guidance); expected a finite number")
+        }
+        if given.guidance >= 0 { guidance = given.guidance }
+        sampler = try optionalText(given.sampler, "sampler")
+    }
+
+    /// The caller's vector. Its length is compared before it is read.
+    private static func condition(
+        _ given: loragen_request, for generator: Generator
+    ) throws(LoragenError) -> [Float]? {
+        guard let values = given.condition else {
+            if given.condition_length != 0 {
+                let length = UInt(bitPattern: given.condition_length)
+                throw LoragenError(.invalidArgument, "condition is NULL and condition_length is \(length)")
+            }
+            return nil
+        }
+        if given.condition_length != generator.conditionLength {
+            let length = UInt(bitPattern: given.condition_length)
+            throw LoragenError(
+                .mismatch, "the condition has \(length) numbers; the generator's has \(generator.conditionLength)")
+        }
+        let condition = Array(UnsafeBufferPointer(start: values, count: given.condition_length))
+        if let index = condition.firstIndex(where: { !$0.isFinite }) {
+            throw LoragenError(.nonFinite, "condition[\(index)] is \(condition[index]); expected a finite number")
+        }
+        return condition
+    }
+}

@@ -1,0 +1,110 @@
+import ArgumentParser
+import CLoragen
+
+struct CorpusCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "corpus", abstract: "Check, list and unpack corpora.",
+        discussion: """
+            A corpus is a folder of PEFT adapters with a manifest corpus.jsonl (or without: then each sub-folder is an \
+            adapter and its name the task), or one packed .safetensors file.
+
+              loragen corpus check digits/
+            """,
+        subcommands: [Check.self, List.self, Unpack.self])
+
+    struct Check: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "List every problem of a corpus: file, line and field.",
+            discussion: """
+                  loragen corpus check digits/
+                """)
+
+        @Argument(help: "The corpus: a folder, or a packed .safetensors file.")
+        var path: String
+
+        func run() throws {
+            var count = 0
+            let status = withUnsafeMutablePointer(to: &count) { count in
+                loragen_corpus_check(
+                    path,
+                    { message, payload in
+                        print(string(message))
+                        payload?.assumingMemoryBound(to: Int.self).pointee += 1
+                        return 0
+                    }, count)
+            }
+            if count > 0 {
+                printError("\(count) problem\(count == 1 ? "" : "s") in \(path); docs/corpus.md has the schema.")
+                throw ExitCode.failure
+            }
+            try call(status)
+            let corpus = try make { loragen_corpus_open($0, path) }
+            defer { loragen_corpus_free(corpus) }
+            print("\(path): \(loragen_corpus_count(corpus)) adapters, no problem")
+        }
+    }
+
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "List the adapters of a corpus.",
+            discussion: """
+                  loragen corpus list digits/
+                """)
+
+        @Argument(help: "The corpus: a folder, or a packed .safetensors file.")
+        var path: String
+
+        func run() throws {
+            let corpus = try make { loragen_corpus_open($0, path) }
+            defer { loragen_corpus_free(corpus) }
+            var rows: [[String]] = []
+            for index in 0..<loragen_corpus_count(corpus) {
+                var entry = loragen_corpus_entry()
+                try call(loragen_corpus_entry_at(corpus, index, &entry))
+                rows.append([
+                    splitName(entry.split), string(entry.task), string(entry.run), conditionText(entry),
+                    string(entry.path),
+                ])
+            }
+            print(table(["split", "task", "run", "condition", "path"], rows))
+        }
+
+        private func splitName(_ split: Int32) -> String {
+            switch Int(split) {
+            case LORAGEN_SPLIT_VALIDATION: "validation"
+            case LORAGEN_SPLIT_TEST: "test"
+            default: "train"
+            }
+        }
+
+        /// The bits, the text, or the start of the vector.
+        private func conditionText(_ entry: loragen_corpus_entry) -> String {
+            if entry.bits != nil { return string(entry.bits) }
+            guard let condition = entry.condition else { return entry.text == nil ? "–" : string(entry.text) }
+            let start = UnsafeBufferPointer(start: condition, count: min(entry.condition_length, 4))
+            let numbers = start.map { significant(Double($0), 3) }.joined(separator: ",")
+            return entry.condition_length > 4 ? "\(numbers),… (\(entry.condition_length))" : numbers
+        }
+    }
+
+    struct Unpack: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Write a corpus as PEFT folders with a manifest.",
+            discussion: """
+                  loragen corpus unpack digits.corpus.safetensors digits/
+                """)
+
+        @Argument(help: "The corpus, usually a packed .safetensors file.")
+        var packed: String
+
+        @Argument(help: "The folder to make; it must not exist.")
+        var folder: String
+
+        func run() throws {
+            let corpus = try make { loragen_corpus_open($0, packed) }
+            defer { loragen_corpus_free(corpus) }
+            try call(loragen_corpus_unpack(corpus, folder))
+            print("wrote \(loragen_corpus_count(corpus)) adapters into \(folder)")
+        }
+    }
+}

@@ -1,0 +1,237 @@
+import ArgumentParser
+import CLoragen
+import Glibc
+
+struct Generate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make adapters for a task, or for many.",
+        discussion: """
+            One adapter, as a PEFT folder, as one file, as ONNX initializers:
+
+              loragen generate digits.loragen.safetensors --bits 0001100101 -o my
+              loragen generate digits.loragen.safetensors --bits 0001100101 \\
+                  --format safetensors -o my.safetensors
+              loragen generate styles.loragen.safetensors --condition 0.2,-1,0.5 \\
+                  --format onnx -o my.onnx
+
+            Many at once, each named by its bits, inside the folder that -o names:
+
+              loragen generate digits.loragen.safetensors --bits-file tasks -o adapters
+              loragen generate digits.loragen.safetensors --all -o adapters
+
+            The same request with the same seed gives the same bytes. With --samples, sample i goes to PATH-i.
+            """)
+
+    @Argument(help: "The generator file.")
+    var generator: String
+
+    @Option(help: "The task as bits: 0001100101.")
+    var bits: String?
+
+    @Option(help: ArgumentHelp("The task as a vector: 0.2,-1,0.5.", valueName: "numbers"))
+    var condition: Vector?
+
+    @Option(help: ArgumentHelp("A file with the bits of one task on each line; - for stdin.", valueName: "file"))
+    var bitsFile: String?
+
+    @Flag(help: "All tasks of a generator of up to 16 bits.")
+    var all = false
+
+    @Option(help: "Another seed gives another adapter for the same task.")
+    var seed: UInt64 = 0
+
+    @Option(help: "Adapters to draw for each task.")
+    var samples: Int32 = 1
+
+    @Option(help: "Steps of the sampler; the generator's own if left out.")
+    var steps: Int32?
+
+    @Option(help: "0 ignores the condition, 1 follows it, more exaggerates it; the generator's own if left out.")
+    var guidance: Float?
+
+    @Option(help: "ddpm, ddim or dpm-solver++; the generator's own if left out.")
+    var sampler: String?
+
+    @Option(help: "What to write.")
+    var format = FileFormat.peft
+
+    @Option(help: "Element type of the written tensors.")
+    var dtype = ElementType.float32
+
+    @Flag(help: "Keep the layout's alpha, instead of alpha = rank with the scale inside B.")
+    var keepAlpha = false
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Where to write.", valueName: "path"))
+    var out: String
+
+    @OptionGroup var computing: Computing
+
+    func validate() throws {
+        let given = [bits != nil, condition != nil, bitsFile != nil, all].filter { $0 }.count
+        if given > 1 { throw ValidationError("Give one of --bits, --condition, --bits-file and --all.") }
+        if samples < 1 { throw ValidationError("--samples must be at least 1.") }
+        if let steps, steps < 1 { throw ValidationError("--steps must be at least 1.") }
+        if let guidance, !(guidance >= 0) { throw ValidationError("--guidance must be at least 0.") }
+    }
+
+    func run() throws {
+        try computing.apply()
+        let generator = try make { loragen_generator_open($0, self.generator) }
+        defer { loragen_generator_free(generator) }
+        if let bitsFile {
+            try makeMany(try tasks(in: bitsFile), with: generator)
+        } else if all {
+            try makeMany(try allTasks(of: generator), with: generator)
+        } else {
+            try makeOne(bits, to: out, with: generator, isQuiet: false)
+        }
+    }
+
+    private func makeMany(_ tasks: [String], with generator: OpaquePointer) throws {
+        if mkdir(out, 0o777) != 0 && errno != EEXIST {
+            throw Failure(message: "\(out): cannot be made: \(String(cString: strerror(errno)))")
+        }
+        let isTerminal = isatty(STDERR_FILENO) == 1
+        for (index, task) in tasks.enumerated() {
+            try makeOne(task, to: "\(out)/\(task)\(format.suffix)", with: generator, isQuiet: true)
+            if isTerminal { printError("\r\u{1b}[K\(index + 1)/\(tasks.count) \(task)", terminator: "") }
+        }
+        if isTerminal { printError("\r\u{1b}[K", terminator: "") }
+        print("wrote \(tasks.count) adapters into \(out)")
+    }
+
+    private func makeOne(_ bits: String?, to path: String, with generator: OpaquePointer, isQuiet: Bool) throws {
+        let adapters = try make { out in
+            withRequest(bits) { request in generate_lora(out, generator, &request) }
+        }
+        defer { loragen_adapters_free(adapters) }
+        let count = loragen_adapters_count(adapters)
+        for sample in 0..<count {
+            let path = count == 1 ? path : numbered(path, sample)
+            var options = loragen_save_options()
+            options.struct_size = MemoryLayout<loragen_save_options>.size
+            options.dtype = dtype.code
+            options.keep_alpha = keepAlpha ? 1 : 0
+            try call(loragen_adapters_save(adapters, sample, path, format.code, &options))
+            if !isQuiet { print("wrote \(path): \(try summary(of: adapters, sample))") }
+        }
+    }
+
+    private func withRequest(_ bits: String?, _ body: (inout loragen_request) -> loragen_status) -> loragen_status {
+        withCString(bits) { bits in
+            withCString(sampler) { sampler in
+                (condition?.values ?? []).withUnsafeBufferPointer { values in
+                    var request = loragen_request()
+                    request.struct_size = MemoryLayout<loragen_request>.size
+                    request.condition = condition == nil ? nil : values.baseAddress
+                    request.condition_length = values.count
+                    request.bits = bits
+                    request.seed = seed
+                    request.samples = samples
+                    request.steps = steps ?? 0
+                    request.guidance = guidance ?? -1
+                    request.sampler = sampler
+                    return body(&request)
+                }
+            }
+        }
+    }
+
+    /// "16 tensors, 12345 numbers, norm 3.21": zeros show.
+    private func summary(of adapters: OpaquePointer, _ sample: Int) throws -> String {
+        var count = 0
+        var sum = 0.0
+        let tensors = loragen_adapters_tensor_count(adapters)
+        for index in 0..<tensors {
+            var tensor = loragen_tensor()
+            try call(loragen_adapters_tensor(adapters, sample, index, &tensor))
+            count += tensor.count
+            for value in UnsafeBufferPointer(start: tensor.data, count: tensor.count) {
+                sum += Double(value) * Double(value)
+            }
+        }
+        return "\(tensors) tensors, \(count) numbers, norm \(significant(sum.squareRoot()))"
+    }
+
+    /// "my-3" for "my", "my-3.onnx" for "my.onnx".
+    private func numbered(_ path: String, _ sample: Int) -> String {
+        if !format.suffix.isEmpty && path.hasSuffix(format.suffix) {
+            return path.dropLast(format.suffix.count) + "-\(sample)" + format.suffix
+        }
+        return "\(path)-\(sample)"
+    }
+
+    private func tasks(in path: String) throws -> [String] {
+        guard let file = fopen(path == "-" ? "/dev/stdin" : path, "r") else {
+            throw Failure(message: "\(path): cannot be opened: \(String(cString: strerror(errno)))")
+        }
+        defer { fclose(file) }
+        let advice = "Write one task a line: 0001100101."
+        var line: UnsafeMutablePointer<CChar>?
+        var capacity = 0
+        defer { free(line) }
+        var tasks: [String] = []
+        while getline(&line, &capacity, file) > 0, let line {
+            let task = String(cString: line).filter { !$0.isWhitespace }
+            if task.isEmpty { continue }
+            // The bits name a folder, so nothing else may come through.
+            guard task.allSatisfy({ $0 == "0" || $0 == "1" }) else {
+                throw Failure(message: "\(path): \"\(task)\" is not a row of bits", next: advice)
+            }
+            tasks.append(task)
+        }
+        if tasks.isEmpty { throw Failure(message: "\(path): holds no task", next: advice) }
+        return tasks
+    }
+
+    private func allTasks(of generator: OpaquePointer) throws -> [String] {
+        let info = try describe(generator)
+        guard info.condition_kind == Int32(LORAGEN_CONDITION_BITS), info.condition_length <= 16 else {
+            throw Failure(
+                message: "\(self.generator): --all needs a generator of up to 16 bits",
+                next: "`loragen info` shows its condition; --bits-file takes a list of tasks.")
+        }
+        return (0..<(1 << info.condition_length)).map { task in
+            padded(String(task, radix: 2), info.condition_length, with: "0")
+        }
+    }
+}
+
+/// Numbers with commas between them.
+struct Vector: ExpressibleByArgument {
+    var values: [Float] = []
+
+    init?(argument: String) {
+        for part in argument.split(separator: ",", omittingEmptySubsequences: false) {
+            guard let value = Float(part.filter { $0 != " " }) else { return nil }
+            values.append(value)
+        }
+    }
+}
+
+enum FileFormat: String, ExpressibleByArgument, CaseIterable {
+    case peft, safetensors, onnx
+
+    var code: Int32 {
+        switch self {
+        case .peft: Int32(LORAGEN_FORMAT_PEFT)
+        case .safetensors: Int32(LORAGEN_FORMAT_SAFETENSORS)
+        case .onnx: Int32(LORAGEN_FORMAT_ONNX)
+        }
+    }
+
+    /// Of the files' names; a PEFT folder has none.
+    var suffix: String { self == .peft ? "" : ".\(rawValue)" }
+}
+
+enum ElementType: String, ExpressibleByArgument, CaseIterable {
+    case float32, float16, bfloat16
+
+    var code: Int32 {
+        switch self {
+        case .float32: Int32(LORAGEN_FLOAT32)
+        case .float16: Int32(LORAGEN_FLOAT16)
+        case .bfloat16: Int32(LORAGEN_BFLOAT16)
+        }
+    }
+}

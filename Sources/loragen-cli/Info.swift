@@ -1,0 +1,53 @@
+import ArgumentParser
+import CLoragen
+
+struct Info: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show what a generator makes and what it wants to be told.",
+        discussion: """
+              loragen info digits.loragen.safetensors
+            """)
+
+    @Argument(help: "The generator file.")
+    var generator: String
+
+    func run() throws {
+        let generator = try make { loragen_generator_open($0, self.generator) }
+        defer { loragen_generator_free(generator) }
+        let info = try describe(generator)
+        print("method      \(string(info.method)), preset \(info.preset == nil ? "–" : string(info.preset))")
+        print("base model  \(info.base_model == nil ? "not named" : string(info.base_model))")
+        print("condition   \(conditionText(info))")
+        print("adapter     \(info.module_count) modules, \(info.tensor_count) tensors, \(info.value_count) numbers")
+        if info.sampler != nil {
+            print("sampler     \(string(info.sampler)), \(info.steps) steps, guidance \(info.guidance)")
+        }
+        print("hash        \(string(info.hash))")
+        print()
+        var rows: [[String]] = []
+        for index in 0..<info.module_count {
+            var module = loragen_module()
+            try call(loragen_generator_module(generator, index, &module))
+            rows.append([
+                string(module.name), String(module.inputs), String(module.outputs), String(module.rank),
+                plain(module.alpha),
+            ])
+        }
+        print(table(["module", "inputs", "outputs", "rank", "alpha"], rows))
+    }
+
+    private func conditionText(_ info: loragen_generator_info) -> String {
+        switch Int(info.condition_kind) {
+        case LORAGEN_CONDITION_VECTOR: "a vector of \(info.condition_length) numbers (--condition)"
+        case LORAGEN_CONDITION_BITS: "\(info.condition_length) bits (--bits)"
+        default: "none"
+        }
+    }
+}
+
+func describe(_ generator: OpaquePointer) throws -> loragen_generator_info {
+    var info = loragen_generator_info()
+    info.struct_size = MemoryLayout<loragen_generator_info>.size
+    try call(loragen_generator_describe(generator, &info))
+    return info
+}

@@ -1,0 +1,126 @@
+import Adapters
+import ArgumentParser
+import CLoragen
+
+struct Train: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Train a generator on a corpus of adapters.",
+        discussion: """
+            Trains on the corpus's training tasks, chooses by its validation tasks and measures the result, beside the \
+            baselines, on its test tasks. The report is part of the written file.
+
+              loragen train digits/ digits.loragen.safetensors
+              loragen train digits/ quick.loragen.safetensors --set diffusionSteps=500
+              loragen train digits/ ridge.loragen.safetensors --method ridge
+              loragen train digits/ digits.loragen.safetensors --checkpoint digits.checkpoint
+
+            With --checkpoint, Ctrl-C and running the same command again goes on where it stopped, to the same bytes.
+            """)
+
+    @Argument(help: "The corpus: a folder of PEFT adapters, or a packed .safetensors file.")
+    var corpus: String
+
+    @Argument(help: "The generator file to write.")
+    var out: String
+
+    @Option(help: "cond-pdiff, or a baseline: mean, nearest, ridge, ridge-pairs, mlp.")
+    var method = "cond-pdiff"
+
+    @Option(help: "A preset of the method.")
+    var preset: String?
+
+    @Option(name: .customLong("set"), help: ArgumentHelp("Override one setting of the preset.", valueName: "key=value"))
+    var settings: [Setting] = []
+
+    @Option(help: "Another seed gives another generator; the same seed gives the same bytes.")
+    var seed: UInt64 = 0
+
+    @Option(help: ArgumentHelp("A file that keeps the state of an unfinished training.", valueName: "path"))
+    var checkpoint: String?
+
+    @Option(help: ArgumentHelp("Refuse to hold more memory than this: 800M, 4G.", valueName: "size"))
+    var memoryLimit: ByteCount?
+
+    @OptionGroup var computing: Computing
+
+    func run() throws {
+        try computing.apply()
+        let corpus = try make { loragen_corpus_open($0, self.corpus) }
+        defer { loragen_corpus_free(corpus) }
+        try train(on: corpus)
+        let generator = try make { loragen_generator_open($0, out) }
+        defer { loragen_generator_free(generator) }
+        print("wrote \(out)")
+        print(try reportText(string(loragen_generator_report(generator))))
+    }
+
+    private func train(on corpus: OpaquePointer) throws {
+        let progress = ProgressLine()
+        let status = try withOptions { options in
+            options.progress = ProgressLine.callback
+            options.payload = progress.payload
+            return loragen_train(corpus, out, &options)
+        }
+        progress.finish()
+        if ProgressLine.wasInterrupted && status == loragen_status(LORAGEN_CANCELLED) {
+            printError(
+                checkpoint == nil
+                    ? "Stopped; nothing was written. With --checkpoint PATH a stopped training can go on."
+                    : "Stopped. The same command goes on from \(checkpoint ?? "").")
+            throw ExitCode(130)
+        }
+        try call(status)
+    }
+
+    private func withOptions(
+        _ body: (inout loragen_training_options) -> loragen_status
+    ) throws -> loragen_status {
+        var overrides = JSONObject()
+        for setting in settings { overrides[setting.key] = setting.value }
+        let json = settings.isEmpty ? nil : try JSON.object(overrides).text()
+        return method.withCString { method in
+            withCString(preset) { preset in
+                withCString(json) { json in
+                    withCString(checkpoint) { checkpoint in
+                        var options = loragen_training_options()
+                        options.struct_size = MemoryLayout<loragen_training_options>.size
+                        options.method = method
+                        options.preset = preset
+                        options.settings = json
+                        options.seed = seed
+                        options.memory_limit = memoryLimit?.bytes ?? 0
+                        options.checkpoint = checkpoint
+                        return body(&options)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `key=value`; the value is JSON, or else a word.
+struct Setting: ExpressibleByArgument {
+    var key: String
+    var value: JSON
+
+    init?(argument: String) {
+        guard let equals = argument.firstIndex(of: "="), equals > argument.startIndex else { return nil }
+        key = String(argument[..<equals])
+        let text = String(argument[argument.index(after: equals)...])
+        value = (try? JSON.parse(text, source: key)) ?? .string(text)
+    }
+}
+
+/// A number of bytes with K, M or G (powers of 1024) or without.
+struct ByteCount: ExpressibleByArgument {
+    var bytes: UInt64
+
+    init?(argument: String) {
+        let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30]
+        let unit = argument.last.flatMap { units[Character($0.uppercased())] }
+        guard let number = UInt64(unit == nil ? argument[...] : argument.dropLast()) else { return nil }
+        let (bytes, overflow) = number.multipliedReportingOverflow(by: unit ?? 1)
+        if overflow { return nil }
+        self.bytes = bytes
+    }
+}

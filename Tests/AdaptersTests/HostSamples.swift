@@ -1,0 +1,27 @@
+import Glibc
+import Tensor
+import Testing
+
+@testable import Adapters
+
+/// Writes what Tests/hosts/adapters.py then loads with PEFT, ONNX Runtime and the reference safetensors. Runs only when
+/// that script asks for it: each PEFT folder in $LORAGEN_HOST_SAMPLES/in is written to …/out in every form.
+@Test("Samples for hosts", .enabled(if: getenv("LORAGEN_HOST_SAMPLES") != nil))
+func hostSamples() throws {
+    let root = try #require(getenv("LORAGEN_HOST_SAMPLES").map { String(cString: $0) })
+    for name in Scratch.names(root + "/in") {
+        let adapter = try Adapter.read(path: root + "/in/" + name)
+        let changed = [("canonical", try adapter.canonical()), ("as-read", adapter)]
+        for (form, adapter) in changed {
+            for type in [ElementType.f32, .f16, .bf16] {
+                for portable in [true, false] {
+                    let target = "\(root)/out/\(name)+\(form)+\(type.rawValue)+\(portable ? "portable" : "plain")"
+                    let options = WriteOptions(type: type, portable: portable)
+                    try adapter.write(to: target, format: .peft, options: options)
+                    try adapter.write(to: target + ".safetensors", format: .safetensors, options: options)
+                    try adapter.write(to: target + ".onnx", format: .onnx, options: options)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+/* The layout of every public struct, as version 0 of the library fixed it. A field that moves breaks every host that was
+ * built before: this file may get longer, its lines never change. Compiling it is the test. */
+#include <loragen.h>
+#include <stddef.h>
+
+#define SIZE(type, size) _Static_assert(sizeof(type) == (size), "size of " #type)
+#define FIELD(type, field, offset) _Static_assert(offsetof(type, field) == (offset), "offset of " #type "." #field)
+
+SIZE(loragen_status, 4);
+
+SIZE(loragen_tensor, 40);
+FIELD(loragen_tensor, name, 0);
+FIELD(loragen_tensor, shape, 8);
+FIELD(loragen_tensor, rank, 16);
+FIELD(loragen_tensor, dtype, 20);
+FIELD(loragen_tensor, data, 24);
+FIELD(loragen_tensor, count, 32);
+
+SIZE(loragen_module, 40);
+FIELD(loragen_module, name, 0);
+FIELD(loragen_module, layer, 8);
+FIELD(loragen_module, rank, 12);
+FIELD(loragen_module, inputs, 16);
+FIELD(loragen_module, outputs, 24);
+FIELD(loragen_module, alpha, 32);
+
+SIZE(loragen_corpus_entry, 64);
+FIELD(loragen_corpus_entry, path, 0);
+FIELD(loragen_corpus_entry, task, 8);
+FIELD(loragen_corpus_entry, run, 16);
+FIELD(loragen_corpus_entry, text, 24);
+FIELD(loragen_corpus_entry, bits, 32);
+FIELD(loragen_corpus_entry, condition, 40);
+FIELD(loragen_corpus_entry, condition_length, 48);
+FIELD(loragen_corpus_entry, split, 56);
+
+SIZE(loragen_progress, 72);
+FIELD(loragen_progress, struct_size, 0);
+FIELD(loragen_progress, stage, 8);
+FIELD(loragen_progress, step, 16);
+FIELD(loragen_progress, steps, 24);
+FIELD(loragen_progress, loss, 32);
+FIELD(loragen_progress, validation_skill, 40);
+FIELD(loragen_progress, best_skill, 48);
+FIELD(loragen_progress, steps_per_second, 56);
+FIELD(loragen_progress, seconds_left, 64);
+
+SIZE(loragen_training_options, 80);
+FIELD(loragen_training_options, struct_size, 0);
+FIELD(loragen_training_options, method, 8);
+FIELD(loragen_training_options, preset, 16);
+FIELD(loragen_training_options, settings, 24);
+FIELD(loragen_training_options, seed, 32);
+FIELD(loragen_training_options, memory_limit, 40);
+FIELD(loragen_training_options, checkpoint, 48);
+FIELD(loragen_training_options, checkpoint_seconds, 56);
+FIELD(loragen_training_options, progress, 64);
+FIELD(loragen_training_options, payload, 72);
+
+SIZE(loragen_generator_info, 96);
+FIELD(loragen_generator_info, struct_size, 0);
+FIELD(loragen_generator_info, method, 8);
+FIELD(loragen_generator_info, preset, 16);
+FIELD(loragen_generator_info, base_model, 24);
+FIELD(loragen_generator_info, condition_kind, 32);
+FIELD(loragen_generator_info, condition_length, 40);
+FIELD(loragen_generator_info, module_count, 48);
+FIELD(loragen_generator_info, tensor_count, 56);
+FIELD(loragen_generator_info, value_count, 64);
+FIELD(loragen_generator_info, sampler, 72);
+FIELD(loragen_generator_info, steps, 80);
+FIELD(loragen_generator_info, guidance, 84);
+FIELD(loragen_generator_info, hash, 88);
+
+SIZE(loragen_request, 80);
+FIELD(loragen_request, struct_size, 0);
+FIELD(loragen_request, condition, 8);
+FIELD(loragen_request, condition_length, 16);
+FIELD(loragen_request, bits, 24);
+FIELD(loragen_request, seed, 32);
+FIELD(loragen_request, samples, 40);
+FIELD(loragen_request, steps, 44);
+FIELD(loragen_request, guidance, 48);
+FIELD(loragen_request, sampler, 56);
+FIELD(loragen_request, progress, 64);
+FIELD(loragen_request, payload, 72);
+
+SIZE(loragen_save_options, 16);
+FIELD(loragen_save_options, struct_size, 0);
+FIELD(loragen_save_options, dtype, 8);
+FIELD(loragen_save_options, keep_alpha, 12);
+
+/* The numbers are part of the interface too. */
+_Static_assert(LORAGEN_INTERNAL == 10 && LORAGEN_CANCELLED == 9 && LORAGEN_IO == 2, "statuses");
+_Static_assert(LORAGEN_CONDITION_BITS == 2 && LORAGEN_SPLIT_TEST == 2 && LORAGEN_BFLOAT16 == 2, "kinds");
+_Static_assert(LORAGEN_FORMAT_PEFT == 0 && LORAGEN_FORMAT_SAFETENSORS == 1 && LORAGEN_FORMAT_ONNX == 2, "formats");
+
+int main(void) { return 0; }

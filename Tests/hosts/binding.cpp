@@ -1,0 +1,111 @@
+// Tests of bindings/cpp/loragen.hpp.
+//
+//   binding GENERATOR CORPUS WORK
+#include <loragen.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <thread>
+
+static int failures = 0;
+
+#define CLAIM(...) \
+    do { \
+        if (!(__VA_ARGS__)) { \
+            ++failures; \
+            std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #__VA_ARGS__); \
+        } \
+    } while (0)
+
+template <typename Body> static loragen_status status_of(Body body) {
+    try {
+        body();
+    } catch (const loragen::error &error) {
+        CLAIM(std::strlen(error.what()) > 0);
+        return error.status();
+    }
+    return LORAGEN_OK;
+}
+
+struct stop {
+    int step;
+};
+
+int main(int argc, char **argv) {
+    if (argc != 4) { return 64; }
+    const std::string work = argv[3];
+
+    CLAIM(status_of([] { loragen::generator generator("/does/not/exist"); }) == LORAGEN_IO);
+    CLAIM(status_of([] { loragen::corpus corpus("/does/not/exist"); }) != LORAGEN_OK);
+    CLAIM(status_of([] { loragen::adapters adapters("/does/not/exist"); }) == LORAGEN_IO);
+    CLAIM(status_of([] { loragen::set_threads(0); }) == LORAGEN_INVALID_ARGUMENT);
+    CLAIM(!loragen::corpus::check("/does/not/exist").empty());
+    CLAIM(loragen::corpus::check(argv[2]).empty());
+
+    const loragen::corpus corpus(argv[2]);
+    CLAIM(corpus.size() > 0);
+    std::string bits;
+    for (std::size_t i = 0; i < corpus.size(); ++i) {
+        const loragen::corpus_entry entry = corpus[i];
+        CLAIM(!entry.task.empty() && entry.condition.size() == entry.bits.size());
+        if (entry.split == loragen::split::test) { bits = entry.bits; }
+    }
+    CLAIM(status_of([&] { corpus[corpus.size()]; }) == LORAGEN_INVALID_ARGUMENT);
+
+    // What a callback throws comes out of the call, and nothing is written.
+    loragen::training_options options;
+    options.progress = [](const loragen::progress &progress) -> bool { throw stop{static_cast<int>(progress.step)}; };
+    try {
+        loragen::train(corpus, work + "/cpp.safetensors", options);
+        CLAIM(!"the exception comes out");
+    } catch (const stop &) {}
+    options.progress = [](const loragen::progress &) { return false; };
+    CLAIM(status_of([&] { loragen::train(corpus, work + "/cpp.safetensors", options); }) == LORAGEN_CANCELLED);
+    CLAIM(status_of([&] { loragen::generator generator(work + "/cpp.safetensors"); }) == LORAGEN_IO);
+
+    int calls = 0;
+    options.method = "ridge";
+    options.progress = [&](const loragen::progress &) { return ++calls > 0; };
+    loragen::train(corpus, work + "/cpp.safetensors", options);
+    CLAIM(loragen::generator(work + "/cpp.safetensors").info().method == "ridge");
+
+    loragen::generator opened(argv[1]);
+    const loragen::generator generator = std::move(opened);
+    CLAIM(opened.get() == nullptr && generator.get() != nullptr);
+    CLAIM(generator.report().front() == '{');
+    CLAIM(generator.modules().size() == generator.info().module_count);
+    CLAIM(generator.info().condition_kind == loragen::condition_kind::bits);
+
+    loragen::request request;
+    request.bits = bits;
+    request.samples = 2;
+    request.seed = 7;
+    const loragen::adapters adapters = generator.generate(request);
+    CLAIM(adapters.size() == 2 && adapters.tensor_count() == generator.info().tensor_count);
+    CLAIM(adapters.modules().size() == generator.info().module_count);
+    CLAIM(adapters.tensor(0).norm() > 0 && adapters.origin().front() == '{');
+    CLAIM(status_of([&] { adapters.tensor(0, 2); }) == LORAGEN_INVALID_ARGUMENT);
+    request.bits = "x";
+    CLAIM(status_of([&] { generator.generate(request); }) != LORAGEN_OK);
+
+    // A const generator serves several threads.
+    request.bits = bits;
+    std::vector<std::thread> threads;
+    std::vector<char> same(4);
+    for (char &result : same) {
+        threads.emplace_back([&] {
+            const loragen::adapters mine = generator.generate(request);
+            const auto a = mine.tensor(0, 1).values, b = adapters.tensor(0, 1).values;
+            result = a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
+        });
+    }
+    for (std::thread &thread : threads) { thread.join(); }
+    CLAIM(std::all_of(same.begin(), same.end(), [](char result) { return result; }));
+
+    adapters.save(work + "/cpp-adapter", loragen::format::peft, {loragen::dtype::bfloat16, true}, 1);
+    CLAIM(loragen::adapters(work + "/cpp-adapter").tensor(0).name == adapters.tensor(0).name);
+
+    if (failures == 0) { std::puts("ok    C++ binding"); }
+    return failures != 0;
+}

@@ -1,0 +1,440 @@
+// loragen for C++17: the C header with owners, exceptions and views. Header only; link with -lloragen.
+//
+//   loragen::generator generator("digits.loragen.safetensors");
+//   loragen::request request;
+//   request.bits = "0001100101";
+//   loragen::adapters adapters = generator.generate(request);
+//   adapters.save("my-adapter");
+//
+// Objects own their C handle, move but do not copy, and free it when they go. Views (tensor, module, span, string_view)
+// belong to the object that was asked and are valid as long as it is. Every failure is a loragen::error.
+#ifndef LORAGEN_HPP
+#define LORAGEN_HPP
+
+#include <loragen.h>
+
+#include <cmath>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace loragen {
+
+/// What a call of the library failed with; what() is its message.
+class error : public std::runtime_error {
+public:
+    error(loragen_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+
+    /// LORAGEN_IO, LORAGEN_MISMATCH, ...
+    loragen_status status() const noexcept { return status_; }
+    const char *status_name() const noexcept { return loragen_status_name(status_); }
+
+private:
+    loragen_status status_;
+};
+
+/// A borrowed run of values.
+template <typename Value> class span {
+public:
+    constexpr span() noexcept = default;
+    constexpr span(Value *data, std::size_t size) noexcept : data_(data), size_(size) {}
+
+    constexpr Value *data() const noexcept { return data_; }
+    constexpr std::size_t size() const noexcept { return size_; }
+    constexpr bool empty() const noexcept { return size_ == 0; }
+    constexpr Value *begin() const noexcept { return data_; }
+    constexpr Value *end() const noexcept { return data_ + size_; }
+    constexpr Value &operator[](std::size_t index) const { return data_[index]; }
+
+private:
+    Value *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/// What a long call reports; see loragen.h for the fields.
+using progress = loragen_progress;
+
+/// Returns whether to go on; false cancels. What it throws cancels too and comes out of the call.
+using progress_callback = std::function<bool(const progress &)>;
+
+inline std::string_view version() { return loragen_version(); }
+
+namespace detail {
+
+    inline void check(loragen_status status) {
+        if (status != LORAGEN_OK) { throw error(status, loragen_last_error()); }
+    }
+
+    inline std::string_view text(const char *c_string) { return c_string ? std::string_view(c_string) : ""; }
+
+    inline const char *c_string(const std::string &string) { return string.empty() ? nullptr : string.c_str(); }
+
+    /// Takes a callback through a C call: no exception may cross the library's frames.
+    class callback_guard {
+    public:
+        explicit callback_guard(const progress_callback &callback) : callback_(callback) {}
+
+        loragen_progress_callback function() const { return callback_ ? &call : nullptr; }
+
+        void check(loragen_status status) const {
+            if (thrown_) { std::rethrow_exception(thrown_); }
+            detail::check(status);
+        }
+
+    private:
+        static std::int32_t call(const loragen_progress *progress, void *payload) noexcept {
+            auto *self = static_cast<callback_guard *>(payload);
+            try {
+                return self->callback_(*progress) ? 0 : 1;
+            } catch (...) {
+                self->thrown_ = std::current_exception();
+                return 1;
+            }
+        }
+
+        const progress_callback &callback_;
+        std::exception_ptr thrown_;
+    };
+
+    template <typename Handle, void (*release)(Handle *)> struct deleter {
+        void operator()(Handle *handle) const noexcept { release(handle); }
+    };
+
+    template <typename Handle, void (*release)(Handle *)>
+    using owner = std::unique_ptr<Handle, deleter<Handle, release>>;
+
+}  // namespace detail
+
+/// The most threads that one call uses; results do not depend on it.
+inline int threads() noexcept { return loragen_threads(); }
+inline void set_threads(int count) { detail::check(loragen_set_threads(count)); }
+
+/// One adapted module of the base model; the update of its weight is (alpha / rank) * B * A.
+struct module {
+    std::string_view name;
+    std::optional<int> layer;
+    int rank;
+    std::int64_t inputs;
+    std::int64_t outputs;
+    double alpha;
+
+    explicit module(const loragen_module &module)
+        : name(module.name), layer(module.layer < 0 ? std::nullopt : std::optional<int>(module.layer)),
+          rank(module.rank), inputs(module.inputs), outputs(module.outputs), alpha(module.alpha) {}
+};
+
+/// A tensor in place: row-major, contiguous, float32.
+struct tensor {
+    std::string_view name;
+    span<const std::int64_t> shape;
+    span<const float> values;
+
+    explicit tensor(const loragen_tensor &tensor)
+        : name(tensor.name), shape(tensor.shape, static_cast<std::size_t>(tensor.rank)),
+          values(tensor.data, tensor.count) {}
+
+    /// Euclidean norm.
+    double norm() const {
+        double sum = 0;
+        for (float value : values) { sum += static_cast<double>(value) * value; }
+        return std::sqrt(sum);
+    }
+};
+
+enum class format : std::int32_t {
+    peft = LORAGEN_FORMAT_PEFT,
+    safetensors = LORAGEN_FORMAT_SAFETENSORS,
+    onnx = LORAGEN_FORMAT_ONNX,
+};
+
+enum class dtype : std::int32_t {
+    float32 = LORAGEN_FLOAT32,
+    float16 = LORAGEN_FLOAT16,
+    bfloat16 = LORAGEN_BFLOAT16,
+};
+
+struct save_options {
+    loragen::dtype dtype = dtype::float32;
+    bool keep_alpha = false;
+};
+
+
+/// One or more adapters of one layout, in memory.
+class adapters {
+public:
+    /// Reads a PEFT folder, or a .safetensors file that this library wrote.
+    explicit adapters(const std::string &path) {
+        loragen_adapters *handle = nullptr;
+        detail::check(loragen_adapters_open(&handle, path.c_str()));
+        handle_.reset(handle);
+    }
+
+    /// Takes over a handle of the C interface.
+    explicit adapters(loragen_adapters *handle) noexcept : handle_(handle) {}
+
+    std::size_t size() const noexcept { return loragen_adapters_count(get()); }
+    std::size_t tensor_count() const noexcept { return loragen_adapters_tensor_count(get()); }
+    std::size_t module_count() const noexcept { return loragen_adapters_module_count(get()); }
+
+    loragen::tensor tensor(std::size_t index, std::size_t sample = 0) const {
+        loragen_tensor tensor;
+        detail::check(loragen_adapters_tensor(get(), sample, index, &tensor));
+        return loragen::tensor(tensor);
+    }
+
+    std::vector<loragen::tensor> tensors(std::size_t sample = 0) const {
+        std::vector<loragen::tensor> all;
+        for (std::size_t index = 0; index < tensor_count(); ++index) { all.push_back(tensor(index, sample)); }
+        return all;
+    }
+
+    loragen::module module(std::size_t index) const {
+        loragen_module module;
+        detail::check(loragen_adapters_module(get(), index, &module));
+        return loragen::module(module);
+    }
+
+    std::vector<loragen::module> modules() const {
+        std::vector<loragen::module> all;
+        for (std::size_t index = 0; index < module_count(); ++index) { all.push_back(module(index)); }
+        return all;
+    }
+
+    /// Where a sample comes from, as JSON; empty if its file does not say.
+    std::string_view origin(std::size_t sample = 0) const {
+        return detail::text(loragen_adapters_origin(get(), sample));
+    }
+
+    /// The same memory as DLPack; it stays alive after the adapters are gone.
+    DLManagedTensor *dlpack(std::size_t index, std::size_t sample = 0) const {
+        DLManagedTensor *managed = nullptr;
+        detail::check(loragen_adapters_dlpack(&managed, get(), sample, index));
+        return managed;
+    }
+
+    /// Writes one sample: a PEFT folder, or one file.
+    void save(const std::string &path, loragen::format format = format::peft, save_options options = {},
+              std::size_t sample = 0) const {
+        loragen_save_options c_options = LORAGEN_SAVE_OPTIONS_INIT;
+        c_options.dtype = static_cast<std::int32_t>(options.dtype);
+        c_options.keep_alpha = options.keep_alpha;
+        detail::check(
+            loragen_adapters_save(get(), sample, path.c_str(), static_cast<std::int32_t>(format), &c_options));
+    }
+
+    loragen_adapters *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<loragen_adapters, loragen_adapters_free> handle_;
+};
+
+/// What to generate: a vector or bits, and how.
+struct request {
+    std::vector<float> condition;
+    std::string bits;
+    std::uint64_t seed = 0;
+    int samples = 1;
+    int steps = 0;                 // 0: the generator's own
+    std::optional<float> guidance; // none: the generator's own
+    std::string sampler;           // empty: the generator's own
+    progress_callback progress;
+};
+
+enum class condition_kind : std::int32_t {
+    none = LORAGEN_CONDITION_NONE,
+    vector = LORAGEN_CONDITION_VECTOR,
+    bits = LORAGEN_CONDITION_BITS,
+};
+
+/// What a generator file holds.
+struct generator_info {
+    std::string_view method;
+    std::string_view preset;
+    std::string_view base_model; // empty if the adapters of the corpus do not name one
+    loragen::condition_kind condition_kind;
+    std::size_t condition_length;
+    std::size_t module_count;
+    std::size_t tensor_count;
+    std::size_t value_count;
+    std::string_view sampler;
+    int steps;
+    float guidance;
+    std::string_view hash;
+};
+
+/// A trained generator; many threads may use one at once.
+class generator {
+public:
+    explicit generator(const std::string &path) {
+        loragen_generator *handle = nullptr;
+        detail::check(loragen_generator_open(&handle, path.c_str()));
+        handle_.reset(handle);
+    }
+
+    generator_info info() const {
+        loragen_generator_info info = LORAGEN_GENERATOR_INFO_INIT;
+        detail::check(loragen_generator_describe(get(), &info));
+        return {detail::text(info.method),
+                detail::text(info.preset),
+                detail::text(info.base_model),
+                static_cast<condition_kind>(info.condition_kind),
+                info.condition_length,
+                info.module_count,
+                info.tensor_count,
+                info.value_count,
+                detail::text(info.sampler),
+                info.steps,
+                info.guidance,
+                detail::text(info.hash)};
+    }
+
+    std::vector<loragen::module> modules() const {
+        std::vector<loragen::module> all;
+        for (std::size_t index = 0, count = info().module_count; index < count; ++index) {
+            loragen_module module;
+            detail::check(loragen_generator_module(get(), index, &module));
+            all.emplace_back(module);
+        }
+        return all;
+    }
+
+    /// What was measured on held-out tasks, as JSON.
+    std::string_view report() const { return detail::text(loragen_generator_report(get())); }
+
+    /// generate_lora().
+    adapters generate(const request &request) const {
+        detail::callback_guard guard(request.progress);
+        loragen_request c_request = LORAGEN_REQUEST_INIT;
+        c_request.condition = request.condition.empty() ? nullptr : request.condition.data();
+        c_request.condition_length = request.condition.size();
+        c_request.bits = detail::c_string(request.bits);
+        c_request.seed = request.seed;
+        c_request.samples = request.samples;
+        c_request.steps = request.steps;
+        c_request.guidance = request.guidance.value_or(-1.0f);
+        c_request.sampler = detail::c_string(request.sampler);
+        c_request.progress = guard.function();
+        c_request.payload = &guard;
+        loragen_adapters *handle = nullptr;
+        guard.check(generate_lora(&handle, get(), &c_request));
+        return adapters(handle);
+    }
+
+    loragen_generator *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<loragen_generator, loragen_generator_free> handle_;
+};
+
+enum class split : std::int32_t {
+    train = LORAGEN_SPLIT_TRAIN,
+    validation = LORAGEN_SPLIT_VALIDATION,
+    test = LORAGEN_SPLIT_TEST,
+};
+
+/// One adapter of a corpus, as its manifest describes it.
+struct corpus_entry {
+    std::string_view path;
+    std::string_view task;
+    std::string_view run;
+    std::string_view text; // empty if there is none
+    std::string_view bits; // empty if there are none
+    span<const float> condition;
+    loragen::split split;
+};
+
+/// A folder of PEFT adapters, or a packed file.
+class corpus {
+public:
+    /// Opens a corpus and checks all of it.
+    explicit corpus(const std::string &path) {
+        loragen_corpus *handle = nullptr;
+        detail::check(loragen_corpus_open(&handle, path.c_str()));
+        handle_.reset(handle);
+    }
+
+    /// Every problem of a corpus; empty if there is none.
+    static std::vector<std::string> check(const std::string &path) {
+        struct bridge {
+            std::vector<std::string> problems;
+            std::exception_ptr thrown;
+        } bridge;
+        const auto collect = [](const char *message, void *payload) noexcept -> std::int32_t {
+            auto *self = static_cast<struct bridge *>(payload);
+            try {
+                self->problems.emplace_back(message);
+                return 0;
+            } catch (...) {
+                self->thrown = std::current_exception();
+                return 1;
+            }
+        };
+        const loragen_status status = loragen_corpus_check(path.c_str(), collect, &bridge);
+        if (bridge.thrown) { std::rethrow_exception(bridge.thrown); }
+        if (bridge.problems.empty()) { detail::check(status); }
+        return std::move(bridge.problems);
+    }
+
+    std::size_t size() const noexcept { return loragen_corpus_count(get()); }
+
+    corpus_entry operator[](std::size_t index) const {
+        loragen_corpus_entry entry;
+        detail::check(loragen_corpus_entry_at(get(), index, &entry));
+        return {detail::text(entry.path),
+                detail::text(entry.task),
+                detail::text(entry.run),
+                detail::text(entry.text),
+                detail::text(entry.bits),
+                {entry.condition, entry.condition_length},
+                static_cast<loragen::split>(entry.split)};
+    }
+
+    /// Writes PEFT folders with a manifest into `folder`, which must not exist.
+    void unpack(const std::string &folder) const { detail::check(loragen_corpus_unpack(get(), folder.c_str())); }
+
+    loragen_corpus *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<loragen_corpus, loragen_corpus_free> handle_;
+};
+
+struct training_options {
+    std::string method = "cond-pdiff";
+    std::string preset;     // empty: "default"
+    std::string settings;   // a JSON object; empty: none
+    std::uint64_t seed = 0;
+    std::uint64_t memory_limit = 0; // bytes; 0: no limit
+    std::string checkpoint;         // empty: none
+    double checkpoint_seconds = 0;  // 0: 30
+    progress_callback progress;
+};
+
+/// Trains a generator on a corpus and writes it to `path`.
+inline void train(const corpus &corpus, const std::string &path, const training_options &options = {}) {
+    detail::callback_guard guard(options.progress);
+    loragen_training_options c_options = LORAGEN_TRAINING_OPTIONS_INIT;
+    c_options.method = options.method.c_str();
+    c_options.preset = detail::c_string(options.preset);
+    c_options.settings = detail::c_string(options.settings);
+    c_options.seed = options.seed;
+    c_options.memory_limit = options.memory_limit;
+    c_options.checkpoint = detail::c_string(options.checkpoint);
+    c_options.checkpoint_seconds = options.checkpoint_seconds;
+    c_options.progress = guard.function();
+    c_options.payload = &guard;
+    guard.check(loragen_train(corpus.get(), path.c_str(), &c_options));
+}
+
+static_assert(std::is_nothrow_move_constructible_v<generator> && !std::is_copy_constructible_v<generator>);
+
+}  // namespace loragen
+
+#endif

@@ -1,0 +1,56 @@
+"""LoRA adapters on demand: train generators of LoRA weights and draw adapters from them, in this process, on the CPU.
+
+    generator = loragen.Generator("digits.loragen.safetensors")
+    adapter = generator.generate(bits="0001100101")[0]
+    adapter.save("my-adapter")
+"""
+
+from ._adapters import Adapter, Adapters, DType, Format, Module, Tensor
+from ._corpus import Corpus, CorpusEntry, Split
+from ._errors import (
+    CancelledError,
+    FileError,
+    FormatError,
+    InternalError,
+    InvalidArgumentError,
+    LoragenError,
+    MismatchError,
+    NonFiniteError,
+    OutOfMemoryError,
+    UnsupportedError,
+    VersionError,
+)
+from ._generator import Generator
+from ._library import load_library, set_threads, threads, version
+from ._progress import Progress
+from ._training import train
+
+__all__ = [
+    "Adapter",
+    "Adapters",
+    "CancelledError",
+    "Corpus",
+    "CorpusEntry",
+    "DType",
+    "FileError",
+    "Format",
+    "FormatError",
+    "Generator",
+    "InternalError",
+    "InvalidArgumentError",
+    "LoragenError",
+    "MismatchError",
+    "Module",
+    "NonFiniteError",
+    "OutOfMemoryError",
+    "Progress",
+    "Split",
+    "Tensor",
+    "UnsupportedError",
+    "VersionError",
+    "load_library",
+    "set_threads",
+    "threads",
+    "train",
+    "version",
+]

@@ -1,0 +1,215 @@
+"""Adapters in memory: tensors without a copy, and the files that hosts load."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from collections.abc import Mapping, Sequence
+from ctypes import byref, c_char_p, c_int, c_void_p
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+
+import numpy
+
+from ._library import CModule, CSaveOptions, CTensor, Handle, Owner, call, encode, load_library
+
+Path = Union[str, "os.PathLike[str]"]
+
+
+class Format(IntEnum):
+    """What `Adapter.save` writes."""
+
+    PEFT = 0  #: a folder: adapter_config.json and adapter_model.safetensors
+    SAFETENSORS = 1  #: one file with the same keys, layout and origin in its metadata
+    ONNX = 2  #: one file: the tensors as initializers
+
+
+class DType(IntEnum):
+    """Element types of written files."""
+
+    FLOAT32 = 0
+    FLOAT16 = 1
+    BFLOAT16 = 2
+
+
+@dataclass(frozen=True)
+class Module:
+    """One adapted module of the base model; the update of its weight is (alpha / rank) * B @ A."""
+
+    name: str
+    layer: Optional[int]
+    rank: int
+    inputs: int
+    outputs: int
+    alpha: float
+
+    @classmethod
+    def _of(cls, c: CModule) -> "Module":
+        layer = None if c.layer < 0 else c.layer
+        return cls(c.name.decode(), layer, c.rank, c.inputs, c.outputs, c.alpha)
+
+
+class Tensor:
+    """A float32 tensor in the library's memory, which it keeps alive.
+
+    `numpy.asarray(tensor)` and `torch.from_dlpack(tensor)` look at that memory without a copy. The NumPy view is
+    read-only; PyTorch has no such notion, so clone() before writing to its tensor.
+    """
+
+    def __init__(self, handle: Handle, sample: int, index: int) -> None:
+        c = CTensor()
+        call("loragen_adapters_tensor", handle.pointer, sample, index, byref(c))
+        self._handle = handle
+        self._place = (sample, index)
+        self._address = c.data
+        #: The PEFT key, "base_model.model.<module>.lora_A.weight".
+        self.name: str = c.name.decode()
+        #: lora_A [r, in], lora_B [out, r].
+        self.shape: Tuple[int, ...] = tuple(c.shape[: c.rank])
+
+    @property
+    def dtype(self) -> "numpy.dtype[Any]":
+        return numpy.dtype(numpy.float32)
+
+    @property
+    def __array_interface__(self) -> Dict[str, Any]:
+        return {"version": 3, "shape": self.shape, "typestr": "<f4", "data": (self._address, True)}
+
+    def numpy(self) -> "numpy.ndarray[Any, Any]":
+        """A read-only view."""
+        return numpy.asarray(self)
+
+    def __dlpack_device__(self) -> Tuple[int, int]:
+        return (1, 0)  # kDLCPU
+
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+                   copy: Optional[bool] = None) -> Any:
+        if stream is not None:
+            raise BufferError("a tensor on the CPU has no stream")
+        if dl_device is not None and tuple(dl_device) != (1, 0):
+            raise BufferError(f"the tensor is on the CPU, not on device {dl_device}")
+        if copy:
+            raise BufferError("the tensor is handed over without a copy; copy it afterwards")
+        managed = c_void_p()
+        call("loragen_adapters_dlpack", byref(managed), self._handle.pointer, *self._place)
+        return _capsule(managed)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.name!r}, shape={self.shape})"
+
+
+class _DLManagedTensor(ctypes.Structure):
+    _fields_ = [("tensor", ctypes.c_uint8 * 48), ("context", c_void_p), ("deleter", ctypes.CFUNCTYPE(None, c_void_p))]
+
+
+_capsule_is_valid = ctypes.PYFUNCTYPE(c_int, c_void_p, c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
+_capsule_pointer = ctypes.PYFUNCTYPE(c_void_p, c_void_p, c_char_p)(("PyCapsule_GetPointer", ctypes.pythonapi))
+_capsule_new = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_char_p, c_void_p)(
+    ("PyCapsule_New", ctypes.pythonapi)
+)
+_UNUSED = b"dltensor"  # a consumer renames the capsule to "used_dltensor" and calls the deleter itself
+
+
+@ctypes.PYFUNCTYPE(None, c_void_p)
+def _drop_capsule(capsule: int) -> None:
+    if _capsule_is_valid(capsule, _UNUSED):
+        address = _capsule_pointer(capsule, _UNUSED)
+        _DLManagedTensor.from_address(address).deleter(address)
+
+
+def _capsule(managed: c_void_p) -> Any:
+    return _capsule_new(managed, _UNUSED, ctypes.cast(_drop_capsule, c_void_p))
+
+
+class Adapter(Mapping):  # type: ignore[type-arg]
+    """One adapter: a mapping from PEFT keys to tensors, in the order of the layout."""
+
+    def __init__(self, handle: Handle, sample: int) -> None:
+        self._handle = handle
+        self._sample = sample
+        library = load_library()
+        count = library.loragen_adapters_tensor_count(handle.pointer)
+        tensors = (Tensor(handle, sample, index) for index in range(count))
+        self._tensors: Dict[str, Tensor] = {tensor.name: tensor for tensor in tensors}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def arrays(self) -> "Dict[str, numpy.ndarray[Any, Any]]":
+        """All tensors as read-only NumPy views."""
+        return {name: tensor.numpy() for name, tensor in self.items()}
+
+    @property
+    def modules(self) -> List[Module]:
+        return _modules(self._handle)
+
+    @property
+    def origin(self) -> Optional[Dict[str, Any]]:
+        """Where the adapter comes from: generator, method, seed, condition, nearest training adapters."""
+        text = load_library().loragen_adapters_origin(self._handle.pointer, self._sample)
+        return None if text is None else json.loads(text)
+
+    def save(self, path: Path, format: Format = Format.PEFT, *, dtype: DType = DType.FLOAT32,
+             keep_alpha: bool = False) -> None:
+        """Writes the adapter: a PEFT folder, or one file that appears whole or not at all.
+
+        `keep_alpha` keeps the layout's alpha in the file, instead of alpha = rank with the scale inside B.
+        """
+        options = CSaveOptions(dtype=int(dtype), keep_alpha=int(keep_alpha))
+        call("loragen_adapters_save", self._handle.pointer, self._sample, encode(path, "path"), int(format),
+             byref(options))
+
+    def __repr__(self) -> str:
+        return f"Adapter({len(self)} tensors)"
+
+
+def _modules(handle: Handle) -> List[Module]:
+    modules = []
+    for index in range(load_library().loragen_adapters_module_count(handle.pointer)):
+        c = CModule()
+        call("loragen_adapters_module", handle.pointer, index, byref(c))
+        modules.append(Module._of(c))
+    return modules
+
+
+class Adapters(Owner, Sequence):  # type: ignore[type-arg]
+    """One or more adapters of one layout: what a generator drew, or what a file holds."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads a PEFT folder, or a .safetensors file that this library wrote."""
+        self._handle = Handle("loragen_adapters_free", "loragen_adapters_open", encode(path, "path"))
+
+    @classmethod
+    def _of(cls, handle: Handle) -> "Adapters":
+        adapters = cls.__new__(cls)
+        adapters._handle = handle
+        return adapters
+
+    def __len__(self) -> int:
+        return load_library().loragen_adapters_count(self._pointer)
+
+    def __getitem__(self, sample: Any) -> Any:
+        if isinstance(sample, slice):
+            return [self[index] for index in range(*sample.indices(len(self)))]
+        index = sample + len(self) if sample < 0 else sample
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {sample} of {len(self)}")
+        return Adapter(self._open, index)
+
+    @property
+    def modules(self) -> List[Module]:
+        return _modules(self._open)
+
+    def __repr__(self) -> str:
+        return f"Adapters({len(self)} samples)" if self._handle else "Adapters(closed)"

@@ -1,0 +1,86 @@
+"""Corpora of adapters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from ctypes import byref
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, List, Optional, Union
+
+import numpy
+
+from ._errors import LoragenError
+from ._library import CCorpusEntry, Handle, Owner, ProblemCallback, call, decode, encode, load_library
+
+Path = Union[str, "os.PathLike[str]"]
+
+
+class Split(IntEnum):
+    TRAIN = 0
+    VALIDATION = 1
+    TEST = 2
+
+
+@dataclass(frozen=True)
+class CorpusEntry:
+    """One adapter of a corpus, as its manifest describes it."""
+
+    path: str
+    task: str
+    run: str
+    text: Optional[str]
+    bits: Optional[str]
+    condition: "Optional[numpy.ndarray[Any, Any]]"
+    split: Split
+
+
+class Corpus(Owner, Sequence):  # type: ignore[type-arg]
+    """A folder of PEFT adapters, with a manifest or without, or a packed .safetensors file."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens a corpus and checks all of it; the first problem is the error."""
+        self._handle = Handle("loragen_corpus_free", "loragen_corpus_open", encode(path, "path"))
+
+    @staticmethod
+    def check(path: Path) -> List[str]:
+        """Every problem of the corpus at `path`; an empty list if there is none."""
+        problems: List[str] = []
+
+        @ProblemCallback
+        def problem(message: bytes, _payload: Any) -> int:
+            problems.append(message.decode())
+            return 0
+
+        try:
+            call("loragen_corpus_check", encode(path, "path"), problem, None)
+        except LoragenError as error:
+            return problems or [str(error)]
+        return problems
+
+    def __len__(self) -> int:
+        return load_library().loragen_corpus_count(self._pointer)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            raise IndexError(f"entry {index} of {len(self)}")
+        c = CCorpusEntry()
+        call("loragen_corpus_entry_at", self._pointer, place, byref(c))
+        condition = None
+        if c.condition:
+            condition = numpy.array(c.condition[: c.condition_length], dtype=numpy.float32)
+        return CorpusEntry(
+            c.path.decode(), c.task.decode(), c.run.decode(), decode(c.text), decode(c.bits), condition,
+            Split(c.split),
+        )
+
+    def unpack(self, folder: Path) -> None:
+        """Writes the corpus as PEFT folders with a manifest into `folder`, which must not exist."""
+        call("loragen_corpus_unpack", self._pointer, encode(folder, "folder"))
+
+    def __repr__(self) -> str:
+        return f"Corpus({len(self)} adapters)" if self._handle else "Corpus(closed)"

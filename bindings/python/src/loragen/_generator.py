@@ -1,0 +1,112 @@
+"""Trained generators."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from ctypes import byref
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+import numpy
+
+from ._adapters import Adapters, Module
+from ._library import CGeneratorInfo, CModule, CRequest, Handle, Owner, call, decode, encode, load_library
+from ._progress import Callback, progress_function
+
+_CONDITIONS = {0: "none", 1: "vector", 2: "bits"}
+
+
+class Generator(Owner):
+    """A trained generator; many threads may use one at once."""
+
+    def __init__(self, path: Union[str, "os.PathLike[str]"]) -> None:
+        """Opens a generator file, which is mapped and must not change while this lives."""
+        self._handle = Handle("loragen_generator_free", "loragen_generator_open", encode(path, "path"))
+        info = CGeneratorInfo()
+        call("loragen_generator_describe", self._pointer, byref(info))
+        self.method: str = info.method.decode()
+        self.preset: Optional[str] = decode(info.preset)
+        #: As the adapters of the corpus name it.
+        self.base_model: Optional[str] = decode(info.base_model)
+        #: "none", "vector" or "bits".
+        self.condition_kind: str = _CONDITIONS.get(info.condition_kind, "unknown")
+        #: Numbers, or bits.
+        self.condition_length: int = info.condition_length
+        self.module_count: int = info.module_count
+        self.tensor_count: int = info.tensor_count
+        #: Numbers in one adapter.
+        self.value_count: int = info.value_count
+        #: What generate() uses unless told otherwise; None for methods without a sampler.
+        self.sampler: Optional[str] = decode(info.sampler)
+        self.steps: int = info.steps
+        self.guidance: float = info.guidance
+        #: SHA-256 of the file's tensors and settings.
+        self.hash: str = info.hash.decode()
+
+    @property
+    def modules(self) -> List[Module]:
+        modules = []
+        for index in range(self.module_count):
+            c = CModule()
+            call("loragen_generator_module", self._pointer, index, byref(c))
+            modules.append(Module._of(c))
+        return modules
+
+    @property
+    def report(self) -> Dict[str, Any]:
+        """What was measured on held-out tasks when the generator was trained."""
+        return json.loads(load_library().loragen_generator_report(self._pointer))
+
+    def generate(
+        self,
+        condition: Union[Sequence[float], "numpy.ndarray[Any, Any]", None] = None,
+        *,
+        bits: Optional[str] = None,
+        seed: int = 0,
+        samples: int = 1,
+        steps: Optional[int] = None,
+        guidance: Optional[float] = None,
+        sampler: Optional[str] = None,
+        progress: Optional[Callback] = None,
+    ) -> Adapters:
+        """Draws adapters for a condition: generate_lora().
+
+        The same condition and seed give the same bytes; sample i depends on the seed and on i alone. `guidance` 0
+        ignores the condition, 1 follows it, more exaggerates it. `sampler` is "ddpm", "ddim" or "dpm-solver++". What
+        is left out is as the generator was trained for.
+        """
+        request = CRequest(
+            bits=encode(bits, "bits"),
+            seed=_in_range("seed", seed, 0, 2**64 - 1),
+            samples=_in_range("samples", samples, 1, 2**31 - 1),
+            steps=0 if steps is None else _in_range("steps", steps, 1, 2**31 - 1),
+            guidance=-1.0 if guidance is None else _at_least_zero("guidance", guidance),
+            sampler=encode(sampler, "sampler"),
+        )
+        if condition is not None:
+            vector = numpy.ascontiguousarray(condition, dtype=numpy.float32)
+            if vector.ndim != 1:
+                raise ValueError(f"condition must have one dimension, not shape {vector.shape}")
+            request.condition = vector.ctypes.data_as(ctypes.c_void_p)
+            request.condition_length = vector.size
+        with progress_function(progress) as function:
+            request.progress = function
+            handle = Handle("loragen_adapters_free", "generate_lora", self._pointer, byref(request))
+        return Adapters._of(handle)
+
+    def __repr__(self) -> str:
+        return f"Generator({self.method!r}, {self.condition_length} {self.condition_kind}, {self.value_count} values)"
+
+
+def _in_range(name: str, value: int, low: int, high: int) -> int:
+    """ctypes would cut a number that does not fit without a word."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, not {value}")
+    return int(value)
+
+
+def _at_least_zero(name: str, value: float) -> float:
+    if not value >= 0:
+        raise ValueError(f"{name} must be at least 0, not {value}")
+    return float(value)

@@ -1,0 +1,224 @@
+"""The C interface as ctypes sees it: where the library is, its structs, its functions."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import (
+    CDLL, CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint64,
+    c_void_p,
+)
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from ._errors import error_for
+
+NAME = "libloragen.so.0"
+
+
+class CTensor(Structure):
+    _fields_ = [
+        ("name", c_char_p), ("shape", POINTER(c_int64)), ("rank", c_int32), ("dtype", c_int32), ("data", c_void_p),
+        ("count", c_size_t),
+    ]
+
+
+class CModule(Structure):
+    _fields_ = [
+        ("name", c_char_p), ("layer", c_int32), ("rank", c_int32), ("inputs", c_int64), ("outputs", c_int64),
+        ("alpha", c_double),
+    ]
+
+
+class CCorpusEntry(Structure):
+    _fields_ = [
+        ("path", c_char_p), ("task", c_char_p), ("run", c_char_p), ("text", c_char_p), ("bits", c_char_p),
+        ("condition", POINTER(c_float)), ("condition_length", c_size_t), ("split", c_int32),
+    ]
+
+
+class Sized(Structure):
+    """A struct that starts with its own size."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(struct_size=ctypes.sizeof(type(self)), **values)
+
+
+class CProgress(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("stage", c_char_p), ("step", c_int64), ("steps", c_int64), ("loss", c_double),
+        ("validation_skill", c_double), ("best_skill", c_double), ("steps_per_second", c_double),
+        ("seconds_left", c_double),
+    ]
+
+
+ProgressCallback = CFUNCTYPE(c_int32, POINTER(CProgress), c_void_p)
+ProblemCallback = CFUNCTYPE(c_int32, c_char_p, c_void_p)
+
+
+class CTrainingOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("method", c_char_p), ("preset", c_char_p), ("settings", c_char_p),
+        ("seed", c_uint64), ("memory_limit", c_uint64), ("checkpoint", c_char_p), ("checkpoint_seconds", c_double),
+        ("progress", ProgressCallback), ("payload", c_void_p),
+    ]
+
+
+class CGeneratorInfo(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("method", c_char_p), ("preset", c_char_p), ("base_model", c_char_p),
+        ("condition_kind", c_int32), ("condition_length", c_size_t), ("module_count", c_size_t),
+        ("tensor_count", c_size_t), ("value_count", c_size_t), ("sampler", c_char_p), ("steps", c_int32),
+        ("guidance", c_float), ("hash", c_char_p),
+    ]
+
+
+class CRequest(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("condition", c_void_p), ("condition_length", c_size_t), ("bits", c_char_p),
+        ("seed", c_uint64), ("samples", c_int32), ("steps", c_int32), ("guidance", c_float), ("sampler", c_char_p),
+        ("progress", ProgressCallback), ("payload", c_void_p),
+    ]
+
+
+class CSaveOptions(Sized):
+    _fields_ = [("struct_size", c_size_t), ("dtype", c_int32), ("keep_alpha", c_int32)]
+
+
+# name: (result, arguments). A status is checked by `call`.
+_STATUS = c_int32
+_SIGNATURES = {
+    "loragen_version": (c_char_p, []),
+    "loragen_last_error": (c_char_p, []),
+    "loragen_set_threads": (_STATUS, [c_int32]),
+    "loragen_threads": (c_int32, []),
+    "loragen_corpus_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
+    "loragen_corpus_check": (_STATUS, [c_char_p, ProblemCallback, c_void_p]),
+    "loragen_corpus_count": (c_size_t, [c_void_p]),
+    "loragen_corpus_entry_at": (_STATUS, [c_void_p, c_size_t, POINTER(CCorpusEntry)]),
+    "loragen_corpus_unpack": (_STATUS, [c_void_p, c_char_p]),
+    "loragen_corpus_free": (None, [c_void_p]),
+    "loragen_train": (_STATUS, [c_void_p, c_char_p, POINTER(CTrainingOptions)]),
+    "loragen_generator_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
+    "loragen_generator_describe": (_STATUS, [c_void_p, POINTER(CGeneratorInfo)]),
+    "loragen_generator_module": (_STATUS, [c_void_p, c_size_t, POINTER(CModule)]),
+    "loragen_generator_report": (c_char_p, [c_void_p]),
+    "loragen_generator_free": (None, [c_void_p]),
+    "generate_lora": (_STATUS, [POINTER(c_void_p), c_void_p, POINTER(CRequest)]),
+    "loragen_adapters_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
+    "loragen_adapters_count": (c_size_t, [c_void_p]),
+    "loragen_adapters_tensor_count": (c_size_t, [c_void_p]),
+    "loragen_adapters_module_count": (c_size_t, [c_void_p]),
+    "loragen_adapters_tensor": (_STATUS, [c_void_p, c_size_t, c_size_t, POINTER(CTensor)]),
+    "loragen_adapters_module": (_STATUS, [c_void_p, c_size_t, POINTER(CModule)]),
+    "loragen_adapters_origin": (c_char_p, [c_void_p, c_size_t]),
+    "loragen_adapters_dlpack": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_size_t]),
+    "loragen_adapters_save": (_STATUS, [c_void_p, c_size_t, c_char_p, c_int32, POINTER(CSaveOptions)]),
+    "loragen_adapters_free": (None, [c_void_p]),
+}
+
+_library: Optional[CDLL] = None
+
+
+def load_library(path: Union[str, "os.PathLike[str]", None] = None) -> CDLL:
+    """Loads the library, once per process; every other call does it by itself.
+
+    Looked for in this order: `path`, the environment variable LORAGEN_LIBRARY, the directory of this package, the
+    system's loader.
+    """
+    global _library
+    if _library is not None:
+        return _library
+    beside = Path(__file__).with_name(NAME)
+    where = path or os.environ.get("LORAGEN_LIBRARY") or (beside if beside.exists() else NAME)
+    try:
+        library = CDLL(os.fspath(where))
+    except OSError as error:
+        raise OSError(
+            f"{error}. Set LORAGEN_LIBRARY to the path of {NAME}, or install it where the loader looks"
+        ) from None
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    _library = library
+    return library
+
+
+def call(name: str, *arguments: Any) -> None:
+    """Calls a function that returns a status; raises if it is not LORAGEN_OK."""
+    library = load_library()
+    status = getattr(library, name)(*arguments)
+    if status != 0:
+        raise error_for(status, library.loragen_last_error().decode())
+
+
+class Handle:
+    """Owns a C object, which lives as long as anybody refers to this: views of its memory do."""
+
+    def __init__(self, release: str, make: str, *arguments: Any) -> None:
+        self.pointer = c_void_p()
+        self._release = getattr(load_library(), release)
+        call(make, byref(self.pointer), *arguments)
+
+    def __del__(self) -> None:
+        if getattr(self, "pointer", None):
+            self._release(self.pointer)
+
+
+class Owner:
+    """A Python object with a handle; a context manager that lets go of it at the end.
+
+    The C object itself goes when the last view of its memory has gone.
+    """
+
+    _handle: Optional[Handle]
+
+    @property
+    def _pointer(self) -> c_void_p:
+        return self._open.pointer
+
+    @property
+    def _open(self) -> Handle:
+        if self._handle is None:
+            raise ValueError(f"this {type(self).__name__} is closed")
+        return self._handle
+
+    def close(self) -> None:
+        """Lets go of the C object; using this object afterwards is a ValueError."""
+        self._handle = None
+
+    def __enter__(self) -> "Any":
+        self._open
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def encode(text: Union[str, "os.PathLike[str]", None], what: str = "text") -> Optional[bytes]:
+    """UTF-8, with the NULs that C would cut at refused."""
+    if text is None:
+        return None
+    encoded = os.fspath(text).encode() if not isinstance(text, str) else text.encode()
+    if b"\0" in encoded:
+        raise ValueError(f"{what} holds a NUL character: {text!r}")
+    return encoded
+
+
+def decode(text: Optional[bytes]) -> Optional[str]:
+    return None if text is None else text.decode()
+
+
+def version() -> str:
+    """The version of the library that is loaded."""
+    return load_library().loragen_version().decode()
+
+
+def threads() -> int:
+    """The most threads that one call uses."""
+    return load_library().loragen_threads()
+
+
+def set_threads(count: int) -> None:
+    """Sets the most threads that one call uses, 1 to 16; results do not depend on it."""
+    call("loragen_set_threads", count)

@@ -1,0 +1,52 @@
+"""Training."""
+
+from __future__ import annotations
+
+import json
+import os
+from ctypes import byref
+from typing import Any, Mapping, Optional, Union
+
+from ._corpus import Corpus
+from ._generator import Generator, _at_least_zero, _in_range
+from ._library import CTrainingOptions, call, encode
+from ._progress import Callback, progress_function
+
+Path = Union[str, "os.PathLike[str]"]
+
+
+def train(
+    corpus: Union[Corpus, Path],
+    path: Path,
+    *,
+    method: str = "cond-pdiff",
+    preset: Optional[str] = None,
+    settings: Optional[Mapping[str, Any]] = None,
+    seed: int = 0,
+    memory_limit: int = 0,
+    checkpoint: Optional[Path] = None,
+    checkpoint_seconds: float = 0,
+    progress: Optional[Callback] = None,
+) -> Generator:
+    """Trains a generator on a corpus, writes it to `path`, and opens it.
+
+    `method` is "cond-pdiff" or a baseline: "mean", "nearest", "ridge", "ridge-pairs", "mlp". `settings` overrides
+    single settings of the preset. `memory_limit` is in bytes, 0 for none. With `checkpoint`, a file, an interrupted
+    training goes on where it stopped, to the same bytes. Ctrl-C stops it and raises KeyboardInterrupt; a `progress`
+    that returns False stops it and raises CancelledError.
+    """
+    if not isinstance(corpus, Corpus):
+        corpus = Corpus(corpus)
+    options = CTrainingOptions(
+        method=encode(method, "method"),
+        preset=encode(preset, "preset"),
+        settings=encode(None if settings is None else json.dumps(dict(settings)), "settings"),
+        seed=_in_range("seed", seed, 0, 2**64 - 1),
+        memory_limit=_in_range("memory_limit", memory_limit, 0, 2**64 - 1),
+        checkpoint=encode(checkpoint, "checkpoint"),
+        checkpoint_seconds=_at_least_zero("checkpoint_seconds", checkpoint_seconds),
+    )
+    with progress_function(progress) as function:
+        options.progress = function
+        call("loragen_train", corpus._pointer, encode(path, "path"), byref(options))
+    return Generator(path)

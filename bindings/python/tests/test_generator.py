@@ -1,0 +1,87 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy
+import pytest
+
+import loragen
+
+
+def test_a_generator_says_what_it_makes(generator):
+    assert generator.condition_kind == "bits"
+    assert generator.module_count == len(generator.modules)
+    assert generator.value_count == sum(m.rank * (m.inputs + m.outputs) for m in generator.modules)
+    assert isinstance(generator.report, dict)
+    assert len(generator.hash) == 64
+
+
+def test_the_same_request_gives_the_same_bytes(generator, bits):
+    first = generator.generate(bits=bits, seed=3)[0].arrays()
+    second = generator.generate(bits=bits, seed=3)[0].arrays()
+    assert all(numpy.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_sample_depends_on_the_seed_and_its_number_alone(generator, bits):
+    few = generator.generate(bits=bits, samples=2)
+    many = generator.generate(bits=bits, samples=4)
+    for i in range(2):
+        assert all(numpy.array_equal(few[i][name], many[i][name]) for name in few[i])
+
+
+def test_bits_and_their_vector_are_one_request(generator, bits):
+    vector = numpy.array([float(bit) for bit in bits])
+    by_bits = generator.generate(bits=bits)[0]
+    by_vector = generator.generate(vector)[0]
+    assert all(numpy.array_equal(by_bits[name], by_vector[name]) for name in by_bits)
+
+
+def test_threads_share_a_generator(generator, bits):
+    expected = generator.generate(bits=bits)[0].arrays()
+    with ThreadPoolExecutor(8) as pool:
+        for adapters in pool.map(lambda _: generator.generate(bits=bits), range(32)):
+            assert all(numpy.array_equal(expected[name], adapters[0][name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    "arguments, error",
+    [
+        ({"bits": "0"}, loragen.LoragenError),
+        ({"bits": "x" * 40}, loragen.LoragenError),
+        ({"bits": "01\0"}, ValueError),
+        ({"condition": [1.0]}, loragen.MismatchError),
+        ({"condition": [[1.0]]}, ValueError),
+        ({"seed": -1}, ValueError),
+        ({"seed": 2**64}, ValueError),
+        ({"samples": 0}, ValueError),
+        ({"samples": 2**40}, ValueError),
+        ({"guidance": float("nan")}, ValueError),
+        ({"guidance": float("inf")}, loragen.NonFiniteError),
+        ({"steps": 0}, ValueError),
+    ],
+)
+def test_a_bad_request_is_refused(generator, bits, arguments, error):
+    if "condition" not in arguments:
+        arguments = {"bits": bits, **arguments}
+    with pytest.raises(error) as caught:
+        generator.generate(**arguments)
+    assert str(caught.value)
+
+
+def test_a_number_that_is_not_finite_is_named(generator, bits):
+    vector = [float(bit) for bit in bits]
+    vector[1] = float("nan")
+    with pytest.raises(loragen.NonFiniteError, match=r"condition\[1\]"):
+        generator.generate(vector)
+
+
+def test_errors_are_of_the_kind_that_python_expects():
+    with pytest.raises(OSError) as caught:
+        loragen.Generator("/does/not/exist")
+    assert isinstance(caught.value, loragen.FileError)
+    assert "/does/not/exist" in str(caught.value)
+
+
+def test_a_closed_generator_says_so(generator, tmp_path, corpus):
+    with loragen.train(corpus, tmp_path / "mean.safetensors", method="mean") as mean:
+        assert mean.method == "mean"
+    with pytest.raises(ValueError, match="closed"):
+        mean.generate()

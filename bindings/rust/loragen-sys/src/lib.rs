@@ -1,0 +1,253 @@
+//! The C interface of libloragen, as it is; `include/loragen.h` documents every name. Use the crate `loragen` instead.
+#![no_std]
+#![allow(non_camel_case_types)]
+
+use core::ffi::{c_char, c_double, c_float, c_void};
+
+pub type loragen_status = i32;
+pub const LORAGEN_OK: loragen_status = 0;
+pub const LORAGEN_INVALID_ARGUMENT: loragen_status = 1;
+pub const LORAGEN_IO: loragen_status = 2;
+pub const LORAGEN_FORMAT: loragen_status = 3;
+pub const LORAGEN_VERSION: loragen_status = 4;
+pub const LORAGEN_UNSUPPORTED: loragen_status = 5;
+pub const LORAGEN_MISMATCH: loragen_status = 6;
+pub const LORAGEN_NON_FINITE: loragen_status = 7;
+pub const LORAGEN_MEMORY: loragen_status = 8;
+pub const LORAGEN_CANCELLED: loragen_status = 9;
+pub const LORAGEN_INTERNAL: loragen_status = 10;
+
+pub const LORAGEN_LOG_DEBUG: i32 = 0;
+pub const LORAGEN_LOG_INFO: i32 = 1;
+pub const LORAGEN_LOG_WARNING: i32 = 2;
+pub type loragen_log_callback =
+    Option<unsafe extern "C" fn(level: i32, message: *const c_char, payload: *mut c_void)>;
+
+pub const LORAGEN_FLOAT32: i32 = 0;
+pub const LORAGEN_FLOAT16: i32 = 1;
+pub const LORAGEN_BFLOAT16: i32 = 2;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_tensor {
+    pub name: *const c_char,
+    pub shape: *const i64,
+    pub rank: i32,
+    pub dtype: i32,
+    pub data: *const c_float,
+    pub count: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_module {
+    pub name: *const c_char,
+    pub layer: i32,
+    pub rank: i32,
+    pub inputs: i64,
+    pub outputs: i64,
+    pub alpha: c_double,
+}
+
+#[repr(C)]
+pub struct loragen_corpus {
+    _private: [u8; 0],
+}
+
+pub const LORAGEN_SPLIT_TRAIN: i32 = 0;
+pub const LORAGEN_SPLIT_VALIDATION: i32 = 1;
+pub const LORAGEN_SPLIT_TEST: i32 = 2;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_corpus_entry {
+    pub path: *const c_char,
+    pub task: *const c_char,
+    pub run: *const c_char,
+    pub text: *const c_char,
+    pub bits: *const c_char,
+    pub condition: *const c_float,
+    pub condition_length: usize,
+    pub split: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_progress {
+    pub struct_size: usize,
+    pub stage: *const c_char,
+    pub step: i64,
+    pub steps: i64,
+    pub loss: c_double,
+    pub validation_skill: c_double,
+    pub best_skill: c_double,
+    pub steps_per_second: c_double,
+    pub seconds_left: c_double,
+}
+
+pub type loragen_progress_callback =
+    Option<unsafe extern "C" fn(progress: *const loragen_progress, payload: *mut c_void) -> i32>;
+pub type loragen_problem_callback =
+    Option<unsafe extern "C" fn(message: *const c_char, payload: *mut c_void) -> i32>;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_training_options {
+    pub struct_size: usize,
+    pub method: *const c_char,
+    pub preset: *const c_char,
+    pub settings: *const c_char,
+    pub seed: u64,
+    pub memory_limit: u64,
+    pub checkpoint: *const c_char,
+    pub checkpoint_seconds: c_double,
+    pub progress: loragen_progress_callback,
+    pub payload: *mut c_void,
+}
+
+#[repr(C)]
+pub struct loragen_generator {
+    _private: [u8; 0],
+}
+
+pub const LORAGEN_CONDITION_NONE: i32 = 0;
+pub const LORAGEN_CONDITION_VECTOR: i32 = 1;
+pub const LORAGEN_CONDITION_BITS: i32 = 2;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_generator_info {
+    pub struct_size: usize,
+    pub method: *const c_char,
+    pub preset: *const c_char,
+    pub base_model: *const c_char,
+    pub condition_kind: i32,
+    pub condition_length: usize,
+    pub module_count: usize,
+    pub tensor_count: usize,
+    pub value_count: usize,
+    pub sampler: *const c_char,
+    pub steps: i32,
+    pub guidance: c_float,
+    pub hash: *const c_char,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_request {
+    pub struct_size: usize,
+    pub condition: *const c_float,
+    pub condition_length: usize,
+    pub bits: *const c_char,
+    pub seed: u64,
+    pub samples: i32,
+    pub steps: i32,
+    pub guidance: c_float,
+    pub sampler: *const c_char,
+    pub progress: loragen_progress_callback,
+    pub payload: *mut c_void,
+}
+
+#[repr(C)]
+pub struct loragen_adapters {
+    _private: [u8; 0],
+}
+
+/// `struct DLManagedTensor` of dlpack.h.
+#[repr(C)]
+pub struct DLManagedTensor {
+    _private: [u8; 0],
+}
+
+pub const LORAGEN_FORMAT_PEFT: i32 = 0;
+pub const LORAGEN_FORMAT_SAFETENSORS: i32 = 1;
+pub const LORAGEN_FORMAT_ONNX: i32 = 2;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_save_options {
+    pub struct_size: usize,
+    pub dtype: i32,
+    pub keep_alpha: i32,
+}
+
+extern "C" {
+    pub fn loragen_version() -> *const c_char;
+    pub fn loragen_status_name(status: loragen_status) -> *const c_char;
+    pub fn loragen_last_error() -> *const c_char;
+
+    pub fn loragen_set_log(callback: loragen_log_callback, payload: *mut c_void);
+    pub fn loragen_set_threads(threads: i32) -> loragen_status;
+    pub fn loragen_threads() -> i32;
+
+    pub fn loragen_corpus_open(out: *mut *mut loragen_corpus, path: *const c_char) -> loragen_status;
+    pub fn loragen_corpus_check(
+        path: *const c_char,
+        problem: loragen_problem_callback,
+        payload: *mut c_void,
+    ) -> loragen_status;
+    pub fn loragen_corpus_count(corpus: *const loragen_corpus) -> usize;
+    pub fn loragen_corpus_entry_at(
+        corpus: *const loragen_corpus,
+        index: usize,
+        out: *mut loragen_corpus_entry,
+    ) -> loragen_status;
+    pub fn loragen_corpus_unpack(corpus: *const loragen_corpus, folder: *const c_char) -> loragen_status;
+    pub fn loragen_corpus_free(corpus: *mut loragen_corpus);
+
+    pub fn loragen_train(
+        corpus: *const loragen_corpus,
+        path: *const c_char,
+        options: *const loragen_training_options,
+    ) -> loragen_status;
+
+    pub fn loragen_generator_open(out: *mut *mut loragen_generator, path: *const c_char) -> loragen_status;
+    pub fn loragen_generator_describe(
+        generator: *const loragen_generator,
+        out: *mut loragen_generator_info,
+    ) -> loragen_status;
+    pub fn loragen_generator_module(
+        generator: *const loragen_generator,
+        index: usize,
+        out: *mut loragen_module,
+    ) -> loragen_status;
+    pub fn loragen_generator_report(generator: *const loragen_generator) -> *const c_char;
+    pub fn loragen_generator_free(generator: *mut loragen_generator);
+
+    pub fn generate_lora(
+        out: *mut *mut loragen_adapters,
+        generator: *const loragen_generator,
+        request: *const loragen_request,
+    ) -> loragen_status;
+
+    pub fn loragen_adapters_open(out: *mut *mut loragen_adapters, path: *const c_char) -> loragen_status;
+    pub fn loragen_adapters_count(adapters: *const loragen_adapters) -> usize;
+    pub fn loragen_adapters_tensor_count(adapters: *const loragen_adapters) -> usize;
+    pub fn loragen_adapters_module_count(adapters: *const loragen_adapters) -> usize;
+    pub fn loragen_adapters_tensor(
+        adapters: *const loragen_adapters,
+        sample: usize,
+        index: usize,
+        out: *mut loragen_tensor,
+    ) -> loragen_status;
+    pub fn loragen_adapters_module(
+        adapters: *const loragen_adapters,
+        index: usize,
+        out: *mut loragen_module,
+    ) -> loragen_status;
+    pub fn loragen_adapters_origin(adapters: *const loragen_adapters, sample: usize) -> *const c_char;
+    pub fn loragen_adapters_dlpack(
+        out: *mut *mut DLManagedTensor,
+        adapters: *const loragen_adapters,
+        sample: usize,
+        index: usize,
+    ) -> loragen_status;
+    pub fn loragen_adapters_save(
+        adapters: *const loragen_adapters,
+        sample: usize,
+        path: *const c_char,
+        format: i32,
+        options: *const loragen_save_options,
+    ) -> loragen_status;
+    pub fn loragen_adapters_free(adapters: *mut loragen_adapters);
+}

@@ -1,0 +1,198 @@
+use crate::adapters::{Adapters, Module};
+use crate::error::{check, Result};
+use crate::progress::{with_progress, Callback, Progress};
+use crate::{c_path, optional, pointer, text};
+use loragen_sys as sys;
+use std::fmt;
+use std::mem::{size_of, MaybeUninit};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::ptr::{self, NonNull};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConditionKind {
+    None,
+    Vector,
+    Bits,
+}
+
+/// What a generator file holds.
+#[derive(Clone, Copy, Debug)]
+pub struct GeneratorInfo<'a> {
+    pub method: &'a str,
+    pub preset: Option<&'a str>,
+    /// As the adapters of the corpus name it.
+    pub base_model: Option<&'a str>,
+    pub condition_kind: ConditionKind,
+    /// Numbers, or bits.
+    pub condition_length: usize,
+    pub module_count: usize,
+    pub tensor_count: usize,
+    /// Numbers in one adapter.
+    pub value_count: usize,
+    /// What [`Generator::generate`] uses unless told otherwise; `None` for methods without a sampler.
+    pub sampler: Option<&'a str>,
+    pub steps: usize,
+    pub guidance: f32,
+    /// SHA-256 of the file's tensors and settings, in hex.
+    pub hash: &'a str,
+}
+
+/// What the adapter is asked to be for.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Condition<'a> {
+    #[default]
+    None,
+    Vector(&'a [f32]),
+    /// `"0001100101"`
+    Bits(&'a str),
+}
+
+/// What to generate, and how; `None` is as the generator was trained for.
+#[derive(Default)]
+pub struct Request<'a> {
+    pub condition: Condition<'a>,
+    pub seed: u64,
+    /// Adapters to draw; sample i depends on the seed and on i alone. 0 is 1.
+    pub samples: i32,
+    pub steps: Option<i32>,
+    /// 0 ignores the condition, 1 follows it, more exaggerates it.
+    pub guidance: Option<f32>,
+    /// `"ddpm"`, `"ddim"` or `"dpm-solver++"`.
+    pub sampler: Option<&'a str>,
+}
+
+impl<'a> Request<'a> {
+    pub fn bits(bits: &'a str) -> Self {
+        Request { condition: Condition::Bits(bits), ..Request::default() }
+    }
+
+    pub fn vector(vector: &'a [f32]) -> Self {
+        Request { condition: Condition::Vector(vector), ..Request::default() }
+    }
+}
+
+/// A trained generator. Many threads may use one at once.
+pub struct Generator {
+    handle: NonNull<sys::loragen_generator>,
+}
+
+// SAFETY: a loragen_generator may be used by many threads at once, and freed by any.
+unsafe impl Send for Generator {}
+unsafe impl Sync for Generator {}
+
+impl Generator {
+    /// Opens a generator file, which is mapped and must not change while this lives.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = c_path(path.as_ref())?;
+        let mut handle = ptr::null_mut();
+        check(unsafe { sys::loragen_generator_open(&mut handle, path.as_ptr()) })?;
+        Ok(Self { handle: NonNull::new(handle).expect("a successful call gives an object") })
+    }
+
+    pub fn info(&self) -> GeneratorInfo<'_> {
+        let mut info = MaybeUninit::<sys::loragen_generator_info>::zeroed();
+        // SAFETY: all zeros is a valid loragen_generator_info; the strings live as long as the generator.
+        unsafe {
+            (*info.as_mut_ptr()).struct_size = size_of::<sys::loragen_generator_info>();
+            check(sys::loragen_generator_describe(self.handle.as_ptr(), info.as_mut_ptr()))
+                .expect("an open generator can be described");
+            let info = info.assume_init();
+            GeneratorInfo {
+                method: text(info.method).unwrap_or_default(),
+                preset: text(info.preset),
+                base_model: text(info.base_model),
+                condition_kind: match info.condition_kind {
+                    sys::LORAGEN_CONDITION_VECTOR => ConditionKind::Vector,
+                    sys::LORAGEN_CONDITION_BITS => ConditionKind::Bits,
+                    _ => ConditionKind::None,
+                },
+                condition_length: info.condition_length,
+                module_count: info.module_count,
+                tensor_count: info.tensor_count,
+                value_count: info.value_count,
+                sampler: text(info.sampler),
+                steps: usize::try_from(info.steps).unwrap_or_default(),
+                guidance: info.guidance,
+                hash: text(info.hash).unwrap_or_default(),
+            }
+        }
+    }
+
+    pub fn modules(&self) -> Vec<Module<'_>> {
+        (0..self.info().module_count)
+            .map(|index| {
+                let mut module = MaybeUninit::uninit();
+                // SAFETY: the index is in range, so the call succeeds and fills `module`.
+                unsafe {
+                    let status = sys::loragen_generator_module(self.handle.as_ptr(), index, module.as_mut_ptr());
+                    check(status).expect("the index is in range");
+                    Module::new(module.assume_init())
+                }
+            })
+            .collect()
+    }
+
+    /// What was measured on held-out tasks when the generator was trained, as JSON.
+    pub fn report(&self) -> &str {
+        unsafe { text(sys::loragen_generator_report(self.handle.as_ptr())) }.unwrap_or_default()
+    }
+
+    /// Draws adapters for a condition: `generate_lora()`.
+    pub fn generate(&self, request: &Request<'_>) -> Result<Adapters> {
+        self.draw(request, None)
+    }
+
+    /// As [`generate`](Self::generate), reporting ten times a second at most; `Break` cancels.
+    pub fn generate_with<'a>(
+        &self,
+        request: &Request<'_>,
+        progress: &'a mut (dyn FnMut(&Progress<'_>) -> ControlFlow<()> + 'a),
+    ) -> Result<Adapters> {
+        self.draw(request, Some(progress))
+    }
+
+    fn draw<'a>(&self, request: &Request<'_>, progress: Option<&'a mut Callback<'a>>) -> Result<Adapters> {
+        let (vector, bits) = match request.condition {
+            Condition::None => (None, None),
+            Condition::Vector(vector) => (Some(vector), None),
+            Condition::Bits(bits) => (None, Some(bits)),
+        };
+        let bits = optional(bits)?;
+        let sampler = optional(request.sampler)?;
+        let mut c_request = sys::loragen_request {
+            struct_size: size_of::<sys::loragen_request>(),
+            condition: vector.map_or(ptr::null(), <[f32]>::as_ptr),
+            condition_length: vector.map_or(0, <[f32]>::len),
+            bits: pointer(&bits),
+            seed: request.seed,
+            samples: request.samples,
+            steps: request.steps.unwrap_or(0),
+            guidance: request.guidance.unwrap_or(-1.0),
+            sampler: pointer(&sampler),
+            progress: None,
+            payload: ptr::null_mut(),
+        };
+        Adapters::make(|out| {
+            with_progress(progress, |callback, payload| {
+                c_request.progress = callback;
+                c_request.payload = payload;
+                // SAFETY: everything that the request points to lives until this returns.
+                unsafe { sys::generate_lora(out, self.handle.as_ptr(), &c_request) }
+            })
+        })
+    }
+}
+
+impl fmt::Debug for Generator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Generator").field(&self.info()).finish()
+    }
+}
+
+impl Drop for Generator {
+    fn drop(&mut self) {
+        unsafe { sys::loragen_generator_free(self.handle.as_ptr()) }
+    }
+}

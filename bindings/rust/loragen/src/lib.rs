@@ -1,0 +1,90 @@
+//! LoRA adapters on demand: train generators of LoRA weights and draw adapters from them, in this process, on the CPU.
+//!
+//! ```no_run
+//! # fn main() -> loragen::Result<()> {
+//! let generator = loragen::Generator::open("digits.loragen.safetensors")?;
+//! let adapters = generator.generate(&loragen::Request::bits("0001100101"))?;
+//! for tensor in adapters.sample(0).tensors() {
+//!     println!("{} {:?} {}", tensor.name, tensor.shape, tensor.data[0]);
+//! }
+//! adapters.sample(0).save("my-adapter", loragen::Format::Peft)?;
+//! # Ok(()) }
+//! ```
+//!
+//! Names, shapes and data are borrowed from the object that was asked: the compiler sees to it that they do not outlive
+//! it. [`Generator`], [`Adapters`] and [`Corpus`] may be shared by many threads.
+
+mod adapters;
+mod corpus;
+mod error;
+mod generator;
+mod progress;
+mod training;
+
+pub use adapters::{Adapter, Adapters, DType, Format, Module, SaveOptions, Tensor};
+pub use corpus::{Corpus, CorpusEntry, Split};
+pub use error::{Error, Result};
+pub use generator::{Condition, ConditionKind, Generator, GeneratorInfo, Request};
+pub use progress::Progress;
+pub use training::{train, TrainingOptions};
+
+use std::ffi::{c_char, CStr, CString};
+use std::path::Path;
+
+/// The version of the library that is loaded.
+pub fn version() -> &'static str {
+    // SAFETY: a static string.
+    unsafe { text(loragen_sys::loragen_version()) }.unwrap_or_default()
+}
+
+/// The most threads that one call uses.
+pub fn threads() -> i32 {
+    // SAFETY: no arguments.
+    unsafe { loragen_sys::loragen_threads() }
+}
+
+/// Sets the most threads that one call uses, 1 to 16; results do not depend on it.
+pub fn set_threads(threads: i32) -> Result<()> {
+    // SAFETY: any number is allowed.
+    error::check(unsafe { loragen_sys::loragen_set_threads(threads) })
+}
+
+/// A borrowed C string; `None` for NULL.
+///
+/// # Safety
+/// `pointer` is NULL, or a C string that lives for `'a`.
+unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a str> {
+    // The library hands out UTF-8 only.
+    (!pointer.is_null()).then(|| CStr::from_ptr(pointer).to_str().unwrap_or_default())
+}
+
+/// A run of values; empty for NULL.
+///
+/// # Safety
+/// `pointer` is NULL, or points to `count` values that live for `'a`.
+unsafe fn values<'a, Value>(pointer: *const Value, count: usize) -> &'a [Value] {
+    if pointer.is_null() {
+        return &[];
+    }
+    std::slice::from_raw_parts(pointer, count)
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::InvalidArgument(format!("{text:?} holds a NUL character")))
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    match path.to_str() {
+        Some(path) => c_string(path),
+        None => Err(Error::InvalidArgument(format!("the path {path:?} is not UTF-8"))),
+    }
+}
+
+/// The C strings of optional texts, kept for the length of a call.
+fn optional(text: Option<&str>) -> Result<Option<CString>> {
+    text.map(c_string).transpose()
+}
+
+fn pointer(text: &Option<CString>) -> *const c_char {
+    text.as_ref().map_or(std::ptr::null(), |text| text.as_ptr())
+}
