@@ -1,6 +1,191 @@
+// Vector kernels on plain buffers, the thread pool and the buffer cache. All buffers are contiguous unless a stride is
+// passed; `type` says what the untyped pointers hold. Scalars travel as double and are rounded to the buffer's type.
 #ifndef CKERNELS_H
 #define CKERNELS_H
+#include <stdbool.h>
 #include <stddef.h>
-// The instruction set that was chosen: "avx512", "avx2" or "portable".
+#include <stdint.h>
+
+typedef enum { LK_F32 = 0, LK_F64 = 1 } lk_type;
+
+// ---- Instruction sets (dispatch.c)
+
+typedef enum { LK_PORTABLE = 0, LK_AVX2 = 1, LK_AVX512 = 2 } lk_level;
+
+// The instruction set in use: "avx512", "avx2" or "portable".
 const char *lk_instruction_set(void);
+lk_level lk_level_in_use(void);
+// Test hook: use this level from now on in the whole process. False, and no change, if the CPU lacks it.
+bool lk_force_level(lk_level level);
+
+// ---- Element by element (elementwise.inl)
+
+// y = f(x); p and q are the operation's parameters.
+typedef enum {
+    LK_AFFINE,      // p x + q
+    LK_SQUARE,      // x^2
+    LK_SQRT,        // x^(1/2)
+    LK_RECIPROCAL,  // 1 / x
+    LK_EXP,
+    LK_LOG,
+    LK_ABS,
+    LK_CLAMP,  // min(max(x, p), q)
+    LK_TANH,
+    LK_SIGMOID,     // 1 / (1 + exp(-x))
+    LK_SILU,        // x sigmoid(x)
+    LK_GELU_ERF,    // x Phi(x)
+    LK_GELU_TANH,   // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+    LK_RELU,        // max(x, 0)
+    LK_LEAKY_RELU,  // x > 0 ? x : p x
+    LK_ELU,         // x > 0 ? x : p (exp(x) - 1)
+    LK_SOFTPLUS,    // log(1 + exp(x))
+} lk_unary_op;
+
+// y[n] = op(x[n])
+void lk_unary(lk_type type, lk_unary_op op, size_t n, const void *x, void *y, double p, double q);
+// dx[n] = g[n] * op'(x); `saved` is the operation's output for SQRT, RECIPROCAL, EXP, TANH and SIGMOID and its input
+// for all others (AFFINE needs neither).
+void lk_unary_backward(lk_type type, lk_unary_op op, size_t n, const void *saved, const void *g, void *dx, double p,
+                       double q);
+
+typedef enum { LK_ADD, LK_SUB, LK_MUL, LK_DIV } lk_binary_op;
+
+// y = a op b over `rank` dimensions (outermost first); y is contiguous; a stride is in elements, 0 where the operand
+// is broadcast. The innermost strides are 0 or 1. Only rows [first, last) of the flattened outer dimensions are done.
+void lk_binary(lk_type type, lk_binary_op op, int rank, const size_t *dims, const size_t *strideA,
+               const size_t *strideB, const void *a, const void *b, void *y, size_t first, size_t last);
+// y[n] = a * x[n] + b * y[n]
+void lk_axpby(lk_type type, size_t n, double a, const void *x, double b, void *y);
+// y[n] = value
+void lk_fill(lk_type type, size_t n, double value, void *y);
+
+// ---- Reductions (reduce.inl)
+
+// sum of x[n]; lanes in vectors, blocks of 1024 in double.
+double lk_sum(lk_type type, size_t n, const void *x);
+// sum of x[n] * y[n]
+double lk_dot(lk_type type, size_t n, const void *x, const void *y);
+// sum of w[n] * (x[n] - y[n])^2; w may be null (all ones).
+double lk_squared_distance(lk_type type, size_t n, const void *x, const void *y, const void *w);
+// y[i, k] = sum over j of x[i, j, k], x is [outer, reduced, inner]
+void lk_sum_middle(lk_type type, size_t outer, size_t reduced, size_t inner, const void *x, void *y);
+bool lk_all_finite(lk_type type, size_t n, const void *x);
+
+// ---- Rows (rows.inl); x, y, g, dx are [rows, d]
+
+void lk_softmax(lk_type type, size_t rows, size_t d, const void *x, void *y);
+// dx = y (g - sum(g y))
+void lk_softmax_backward(lk_type type, size_t rows, size_t d, const void *y, const void *g, void *dx);
+// loss[rows] = logsumexp(x) - x[target]; probabilities [rows, d] = softmax(x)
+void lk_cross_entropy(lk_type type, size_t rows, size_t d, const void *x, const int32_t *target, void *probabilities,
+                      void *loss);
+// y = (x - mean) rstd gamma + beta with the row's biased variance; centre false: rstd = (mean(x^2) + eps)^(-1/2) and
+// no mean is taken. gamma, beta [d] may be null. mean, rstd [rows] are results (mean is 0 when not centred).
+void lk_norm(lk_type type, bool centre, size_t rows, size_t d, double eps, const void *x, const void *gamma,
+             const void *beta, void *y, void *mean, void *rstd);
+// dx = rstd (g' - mean(g') - xhat mean(g' xhat)), g' = g gamma; mean(g') is left out when not centred.
+// dgamma += sum over rows of g xhat, dbeta += sum over rows of g; dx, dgamma, dbeta may be null.
+void lk_norm_backward(lk_type type, bool centre, size_t rows, size_t d, const void *x, const void *gamma,
+                      const void *mean, const void *rstd, const void *g, void *dx, void *dgamma, void *dbeta);
+
+// ---- Channels of x [batch, channels, length] (channels.inl), for channels [first, last)
+
+// mean[c], variance[c] (biased) over batch and length
+void lk_channel_moments(lk_type type, size_t batch, size_t channels, size_t length, const void *x, void *mean,
+                        void *variance, size_t first, size_t last);
+// y = x scale[c] + shift[c]
+void lk_channel_affine(lk_type type, size_t batch, size_t channels, size_t length, const void *x, const void *scale,
+                       const void *shift, void *y, size_t first, size_t last);
+// sum1[c] = sum of g, sum2[c] = sum of g (x - mean[c]) rstd[c]
+void lk_channel_gradient_sums(lk_type type, size_t batch, size_t channels, size_t length, const void *x, const void *g,
+                              const void *mean, const void *rstd, void *sum1, void *sum2, size_t first, size_t last);
+// dx = scale[c] (g - sum1[c]/N - (x - mean[c]) rstd[c] sum2[c]/N), N = batch * length
+void lk_channel_norm_backward(lk_type type, size_t batch, size_t channels, size_t length, const void *x, const void *g,
+                              const void *mean, const void *rstd, const void *scale, const void *sum1,
+                              const void *sum2, void *dx, size_t first, size_t last);
+
+// ---- Layout (layout.c)
+
+// y (contiguous, dims) from x with these element strides; rows [first, last) of the flattened outer dimensions
+void lk_copy_strided(lk_type type, int rank, const size_t *dims, const size_t *strides, const void *x, void *y,
+                     size_t first, size_t last);
+// y[c, r] = x[r, c]
+void lk_transpose(lk_type type, size_t rows, size_t columns, const void *x, void *y);
+// y[i, :] = x[index[i], :]
+void lk_gather_rows(lk_type type, size_t n, size_t d, const void *x, const int32_t *index, void *y);
+// y[index[i], :] += x[i, :], in the order of i
+void lk_scatter_add_rows(lk_type type, size_t n, size_t d, const void *x, const int32_t *index, void *y);
+
+// float to double and back
+void lk_widen(size_t n, const void *x, void *y);
+void lk_narrow(size_t n, const void *x, void *y);
+
+// A window sweep over one dimension (1-D) or two: position (h, w) of the output reads input rows h*strideH - padH + i
+// and columns w*strideW - padW + j. One dimension has height = kernelH = strideH = 1 and padH = 0.
+typedef struct {
+    size_t channels, height, width;
+    size_t kernelH, kernelW, strideH, strideW, padH, padW;
+    size_t outH, outW;
+} lk_window;
+
+// columns [channels * kernelH * kernelW, last - first] from x [channels, height, width], for the output positions
+// [first, last) of outH * outW
+void lk_unfold(lk_type type, const lk_window *window, const void *x, void *columns, size_t first, size_t last);
+// The adjoint: x += what `columns` came from
+void lk_fold_add(lk_type type, const lk_window *window, const void *columns, void *x, size_t first, size_t last);
+
+// ---- Matrix product with few rows (skinny.inl)
+
+// c[m, n] = sum over k of a[m, k] b(k, n) for m < rows <= 8; a is [rows, depth] contiguous.
+// rowsOfB: b is stored [columns, depth] (ldb apart), else [depth, columns]. c's element (m, n) is at m*cm + n*cn.
+// accumulate: add to c. Only the columns [first, last) are done.
+void lk_skinny_matmul(lk_type type, bool rowsOfB, size_t rows, size_t depth, const void *a, const void *b, size_t ldb,
+                      void *c, size_t cm, size_t cn, bool accumulate, size_t first, size_t last);
+
+// ---- Optimisers (optimiser.inl)
+
+// One AdamW step (Loshchilov & Hutter 2019): value *= 1 - rate decay; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
+// value -= rate/correction1 * m / (sqrt(v)/sqrt(correction2) + eps). g is scaled by `scale` first (gradient clip).
+typedef struct {
+    double rate, beta1, beta2, eps, decay, correction1, correction2, scale;
+} lk_adamw;
+void lk_adamw_step(lk_type type, const lk_adamw *settings, size_t n, void *value, const void *g, void *m, void *v);
+
+// ---- Random numbers (random.c)
+
+// Philox-4x32-10 (Salmon et al. 2011): out[4 * blocks], block i from counter (position + i, stream) and key `seed`
+void lk_philox(uint64_t seed, uint64_t stream, uint64_t position, size_t blocks, uint32_t *out);
+// Block i gives the elements 4i ... 4i+3 (f64 uniform: 2i, 2i+1). The sequence starts at a block.
+void lk_uniform(lk_type type, uint64_t seed, uint64_t stream, uint64_t position, size_t n, double low, double high,
+                void *out);
+// Box-Muller in double without fused operations, so the bytes are the same on every CPU
+void lk_normal(lk_type type, uint64_t seed, uint64_t stream, uint64_t position, size_t n, double mean, double deviation,
+               void *out);
+
+// ---- Buffers (memory.c): 64-byte aligned, kept for reuse up to a bound. Null when memory runs out.
+
+void *lk_allocate(size_t bytes);
+void lk_deallocate(void *buffer, size_t bytes);
+// Gives all kept buffers back to the system.
+void lk_trim(void);
+
+// ---- Threads (pool.c)
+
+// Runs body(context, 0 ... chunks-1), each once, on up to lk_thread_count() threads. Serial when nested or when another
+// thread has the pool.
+void lk_parallel(size_t chunks, void (*body)(void *context, size_t chunk), void *context);
+size_t lk_thread_count(void);
+// Clamped to 1 ... 16.
+void lk_set_thread_count(size_t count);
+// Test helper: forks, runs `body` in the child, and returns the child's exit status (0: body returned true).
+int lk_run_in_fork(bool (*body)(void));
+
+// ---- Differentiation state (state.c)
+
+// Numbers nodes of the graph in the order of their creation, over all threads.
+uint64_t lk_next_order(void);
+// This thread's count of nested `withoutGradients`; lk_gradients_off adds to it.
+bool lk_gradients_enabled(void);
+void lk_gradients_off(int change);
+
 #endif

@@ -1,0 +1,41 @@
+// The table of kernels that each instruction set fills, once per element type.
+#ifndef LK_INTERNAL_H
+#define LK_INTERNAL_H
+#include "CKernels.h"
+
+typedef struct {
+    void (*unary)(lk_unary_op, size_t, const void *, void *, double, double);
+    void (*unaryBackward)(lk_unary_op, size_t, const void *, const void *, void *, double, double);
+    void (*binaryRow)(lk_binary_op, size_t, const void *, size_t, const void *, size_t, void *);
+    void (*axpby)(size_t, double, const void *, double, void *);
+    void (*fill)(size_t, double, void *);
+    double (*sum)(size_t, const void *);
+    double (*dot)(size_t, const void *, const void *);
+    double (*squaredDistance)(size_t, const void *, const void *, const void *);
+    void (*sumMiddle)(size_t, size_t, size_t, const void *, void *);
+    bool (*allFinite)(size_t, const void *);
+    void (*softmax)(size_t, size_t, const void *, void *);
+    void (*softmaxBackward)(size_t, size_t, const void *, const void *, void *);
+    void (*crossEntropy)(size_t, size_t, const void *, const int32_t *, void *, void *);
+    void (*norm)(bool, size_t, size_t, double, const void *, const void *, const void *, void *, void *, void *);
+    void (*normBackward)(bool, size_t, size_t, const void *, const void *, const void *, const void *, const void *,
+                         void *, void *, void *);
+    void (*channelMoments)(size_t, size_t, size_t, const void *, void *, void *, size_t, size_t);
+    void (*channelAffine)(size_t, size_t, size_t, const void *, const void *, const void *, void *, size_t, size_t);
+    void (*channelGradientSums)(size_t, size_t, size_t, const void *, const void *, const void *, const void *, void *,
+                                void *, size_t, size_t);
+    void (*channelNormBackward)(size_t, size_t, size_t, const void *, const void *, const void *, const void *,
+                                const void *, const void *, const void *, void *, size_t, size_t);
+    void (*skinnyMatmul)(bool, size_t, size_t, const void *, const void *, size_t, void *, size_t, size_t, bool, size_t,
+                         size_t);
+    void (*adamwStep)(const lk_adamw *, size_t, void *, const void *, void *, void *);
+} lk_table;
+
+extern const lk_table lk_table_portable_f32, lk_table_portable_f64;
+extern const lk_table lk_table_avx2_f32, lk_table_avx2_f64;
+extern const lk_table lk_table_avx512_f32, lk_table_avx512_f64;
+
+// The table of the level in use
+const lk_table *lk_kernels(lk_type type);
+
+#endif

@@ -1,2 +1,0 @@
-#include "CKernels.h"
-const char *lk_instruction_set(void) { return "portable"; }

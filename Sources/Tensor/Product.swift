@@ -1,0 +1,105 @@
+import CKernels
+import COpenBLAS
+
+/// A row-major matrix in memory, possibly to be read transposed.
+struct MatrixView<E: Element> {
+    let base: UnsafePointer<E>
+    /// Elements between stored rows.
+    let pitch: Int
+    let transposed: Bool
+
+    /// The view of op(matrix) that starts at this row and column of op(matrix).
+    func from(row: Int, column: Int) -> MatrixView {
+        MatrixView(
+            base: base + (transposed ? column * pitch + row : row * pitch + column), pitch: pitch,
+            transposed: transposed)
+    }
+
+    /// The same memory read the other way.
+    var flipped: MatrixView { MatrixView(base: base, pitch: pitch, transposed: !transposed) }
+}
+
+/// c [m, n] = op(a) [m, k] op(b) [k, n], or c += when `accumulate`; c's rows are `pitch` apart. The tiles depend on the
+/// shape alone.
+func product<E: Element>(
+    _ m: Int, _ n: Int, _ k: Int, _ a: MatrixView<E>, _ b: MatrixView<E>, _ c: UnsafeMutablePointer<E>, pitch: Int,
+    accumulate: Bool = false
+) {
+    if m == 0 || n == 0 { return }
+    if k == 0 {
+        if !accumulate { for row in 0..<m { lk_fill(E.kind, n, 0, c + row * pitch) } }
+        return
+    }
+    if m <= 8 { return skinny(m, n, k, a, b, c, rowStep: pitch, columnStep: 1, accumulate) }
+    if n <= 8 { return skinny(n, m, k, b.flipped, a.flipped, c, rowStep: 1, columnStep: pitch, accumulate) }
+    let (tileM, tileN) = tile(m, n, k)
+    let (rows, columns) = ((m + tileM - 1) / tileM, (n + tileN - 1) / tileN)
+    Threads.parallelFor(rows * columns) { index in
+        let (row, column) = (index / columns * tileM, index % columns * tileN)
+        gemm(
+            min(tileM, m - row), min(tileN, n - column), k, a.from(row: row, column: 0),
+            b.from(row: 0, column: column), c + row * pitch + column, pitch, accumulate)
+    }
+}
+
+/// Small products stay whole; large ones are halved along their longer side until there are about 16 tiles, or until
+/// packing a tile's operands would cost as much as multiplying them.
+private func tile(_ m: Int, _ n: Int, _ k: Int) -> (Int, Int) {
+    var (rows, columns, tiles) = (m, n, 1)
+    while tiles < 16, rows * columns * k > 1 << 21, max(rows, columns) > 192 {
+        if rows >= columns { rows = (rows + 1) / 2 } else { columns = (columns + 1) / 2 }
+        tiles *= 2
+    }
+    return (roundedUp(rows, 16), roundedUp(columns, 16))
+}
+
+private func roundedUp(_ n: Int, _ multiple: Int) -> Int { (n + multiple - 1) / multiple * multiple }
+
+private func gemm<E: Element>(
+    _ m: Int, _ n: Int, _ k: Int, _ a: MatrixView<E>, _ b: MatrixView<E>, _ c: UnsafeMutablePointer<E>, _ pitch: Int,
+    _ accumulate: Bool
+) {
+    let (ta, tb) = (a.transposed ? CblasTrans : CblasNoTrans, b.transposed ? CblasTrans : CblasNoTrans)
+    let (m, n, k) = (Int32(m), Int32(n), Int32(k))
+    if E.self == Float.self {
+        cblas_sgemm(
+            CblasRowMajor, ta, tb, m, n, k, 1, raw(a.base), Int32(a.pitch), raw(b.base), Int32(b.pitch),
+            accumulate ? 1 : 0, raw(c), Int32(pitch))
+    } else {
+        cblas_dgemm(
+            CblasRowMajor, ta, tb, m, n, k, 1, raw(a.base), Int32(a.pitch), raw(b.base), Int32(b.pitch),
+            accumulate ? 1 : 0, raw(c), Int32(pitch))
+    }
+}
+
+private func raw<E, F>(_ pointer: UnsafePointer<E>) -> UnsafePointer<F> {
+    UnsafeRawPointer(pointer).assumingMemoryBound(to: F.self)
+}
+private func raw<E, F>(_ pointer: UnsafeMutablePointer<E>) -> UnsafeMutablePointer<F> {
+    UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: F.self)
+}
+
+/// At most 8 rows: c(i, j) at i * rowStep + j * columnStep.
+private func skinny<E: Element>(
+    _ m: Int, _ n: Int, _ k: Int, _ a: MatrixView<E>, _ b: MatrixView<E>, _ c: UnsafeMutablePointer<E>, rowStep: Int,
+    columnStep: Int, _ accumulate: Bool
+) {
+    var left = a.base
+    var packed: Storage<E>?
+    if a.transposed || a.pitch != k {
+        let copy = Storage<E>(count: m * k)
+        lk_copy_strided(
+            E.kind, 2, [m, k], a.transposed ? [1, a.pitch] : [a.pitch, 1], a.base, copy.base, 0, m)
+        packed = copy
+        left = UnsafePointer(copy.base)
+    }
+    withExtendedLifetime(packed) {
+        // Multiples of 64 columns, about 10^5 multiplications a piece
+        let grain = roundedUp(max(64, (1 << 17) / (m * k)), 64)
+        Threads.over(n, grain: grain) { start, count in
+            lk_skinny_matmul(
+                E.kind, b.transposed, m, k, left, b.base, b.pitch, c, rowStep, columnStep, accumulate, start,
+                start + count)
+        }
+    }
+}

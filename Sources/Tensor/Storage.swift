@@ -1,0 +1,38 @@
+import CKernels
+
+/// A buffer of elements: either its own, 64-byte aligned, or memory that `owner` keeps alive and nobody writes.
+final class Storage<E: Element>: @unchecked Sendable {
+    let base: UnsafeMutablePointer<E>
+    let count: Int
+    private let owner: AnyObject?
+
+    var isBorrowed: Bool { owner != nil }
+
+    /// Contents are undefined.
+    init(count: Int) {
+        guard let memory = lk_allocate(Storage.bytes(count)) else {
+            fatalError("no memory for a tensor of \(count) elements")
+        }
+        base = memory.bindMemory(to: E.self, capacity: count)
+        self.count = count
+        owner = nil
+    }
+
+    init(borrowing memory: UnsafePointer<E>, count: Int, owner: AnyObject) {
+        base = UnsafeMutablePointer(mutating: memory)
+        self.count = count
+        self.owner = owner
+    }
+
+    deinit {
+        if owner == nil { lk_deallocate(base, Storage.bytes(count)) }
+    }
+
+    private static func bytes(_ count: Int) -> Int { max(count, 1) * MemoryLayout<E>.stride }
+
+    func copy() -> Storage {
+        let result = Storage(count: count)
+        UnsafeMutableRawPointer(result.base).copyMemory(from: base, byteCount: count * MemoryLayout<E>.stride)
+        return result
+    }
+}
