@@ -147,6 +147,8 @@ enum Naive {
     static let products: [[Int]] = [
         [1, 1, 1], [1, 300, 1000], [2, 17, 5], [3, 1000, 64], [5, 63, 33], [8, 129, 257], [9, 9, 9], [300, 1, 40],
         [300, 7, 40], [33, 8, 65], [64, 64, 64], [100, 200, 300], [257, 255, 129], [700, 530, 90], [16, 1500, 200],
+        [20, 97, 31],
+        [97, 27, 33], [32, 200, 1],
     ]
 
     @Test("matmul equals three nested loops for all four ways of reading the operands", arguments: products)
