@@ -30,15 +30,17 @@ final class Node<E: Element>: @unchecked Sendable {
 
     /// A long chain that is dropped without `backward` is taken apart in a loop; recursion would exhaust the stack.
     deinit {
-        var pending = inputs
-        inputs = []
-        while let last = pending.popLast() {
-            guard var node = last else { continue }
-            if isKnownUniquelyReferenced(&node) {
-                pending.append(contentsOf: node.inputs)
-                node.inputs = []
-            }
+        var pending = takeInputs()
+        while !pending.isEmpty {
+            var node = pending.removeLast()
+            if isKnownUniquelyReferenced(&node) { pending.append(contentsOf: node.takeInputs()) }
         }
+    }
+
+    private func takeInputs() -> [Node<E>] {
+        let taken = inputs.compactMap { $0 }
+        inputs = []
+        return taken
     }
 
     func accumulate(_ incoming: Tensor<E>) {

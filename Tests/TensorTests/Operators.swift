@@ -114,10 +114,11 @@ private func evaluate<E: Element>(_ op: Operator, _ x: [Tensor<E>]) -> Tensor<E>
     case .transpose: x[0].transposed()
     case .concatenate: Tensor.concatenate(x, axis: 1)
     case .slice: x[0].slice(axis: 1, 1..<4)
-    case .split: {
-        let parts = x[0].split(axis: 2, [2, 4, 1])
-        return parts[0].sum() * parts[1] + parts[2]
-    }()
+    case .split:
+        {
+            let parts = x[0].split(axis: 2, [2, 4, 1])
+            return parts[0].sum() * parts[1] + parts[2]
+        }()
     case .gather: x[0].gather([5, 0, 5, 2, 5])
     case .matmul, .matmulBatched, .matmulShared, .matmulSkinny, .matmulColumn: Tensor.matmul(x[0], x[1])
     case .matmulTA: Tensor.matmul(x[0], x[1], transposeA: true)

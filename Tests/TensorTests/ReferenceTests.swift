@@ -187,7 +187,6 @@ private func fastConvTranspose1d<E>(_ x: Tensor<E>, _ w: Tensor<E>, _ b: Tensor<
     convTranspose1d(
         x, weight: w, bias: b, stride: s.stride, padding: s.padding, outputPadding: s.outputPadding)
 }
-private func fastConv2d<E>(_ x: Tensor<E>, _ w: Tensor<E>, _ b: Tensor<E>, _ stride: Int, _ padding: Int) -> Tensor<E>
-{
+private func fastConv2d<E>(_ x: Tensor<E>, _ w: Tensor<E>, _ b: Tensor<E>, _ stride: Int, _ padding: Int) -> Tensor<E> {
     conv2d(x, weight: w, bias: b, stride: stride, padding: padding)
 }

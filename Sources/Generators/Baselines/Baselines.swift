@@ -1,0 +1,128 @@
+import Adapters
+import NN
+import Tensor
+
+// What every generator has to beat. Baselines are methods like any other: trained by the same call, kept in the same
+// file, asked by the same generate_lora().
+
+private let factorSpace: JSONObject = [
+    "space": "factors", "factors": "raw", "normaliser": "per-tensor", "outputFrame": 8, "inputFrame": 4,
+]
+private let productSpace: JSONObject = [
+    "space": "product", "factors": "raw", "normaliser": "global", "outputFrame": 8, "inputFrame": 4,
+]
+
+/// "default" works on the factors as they were trained, as people do; "product" on the updates, as our own default does.
+private func presets(_ extra: JSONObject = [:]) -> [(name: String, settings: Settings)] {
+    [("default", factorSpace), ("product", productSpace)].map { name, base in
+        var values = base
+        for member in extra.members { values[member.name] = member.value }
+        return (name, Settings(values))
+    }
+}
+
+let baselineEntries: [MethodRegistry.Entry] = [
+    .init(name: "mean", presets: presets()) { _, size throws(LoragenError) in
+        size.values
+    } make: { _, size, _ throws(LoragenError) in MeanMethod(size) },
+    .init(name: "nearest", presets: presets()) { _, size throws(LoragenError) in
+        size.examples * (size.values + size.conditions)
+    } make: { _, size, _ throws(LoragenError) in NearestMethod(size) },
+    .init(name: "ridge", presets: presets()) { _, size throws(LoragenError) in
+        try Ridge.termCount(size, order: 1) * size.values
+    } make: { _, size, _ throws(LoragenError) in RidgeMethod(size, order: 1) },
+    .init(name: "ridge-pairs", presets: presets()) { _, size throws(LoragenError) in
+        try Ridge.termCount(size, order: 2) * size.values
+    } make: { _, size, _ throws(LoragenError) in RidgeMethod(size, order: 2) },
+    .init(name: "kernel-ridge", presets: presets()) { _, size throws(LoragenError) in
+        size.examples * (size.values + size.conditions)
+    } make: { _, size, _ throws(LoragenError) in KernelRidgeMethod(size) },
+    .init(
+        name: "mlp",
+        presets: presets([
+            "width": 256, "layers": 2, "steps": 4000, "batch": 64, "rate": 1e-3, "weightDecay": 1e-2, "patience": 10,
+        ])
+    ) { settings, size throws(LoragenError) in
+        try MLPMethod.weightCount(settings, size)
+    } make: { settings, size, seed throws(LoragenError) in try MLPMethod(settings, size, seed) },
+]
+
+/// A baseline that has a closed form and does not sample.
+protocol ClosedForm: Method {
+    func fit(_ data: TrainingData) throws(LoragenError)
+    func predict(_ condition: Tensor<Float>) -> Tensor<Float>
+}
+
+extension ClosedForm {
+    var sampling: Sampling? { nil }
+
+    func stages(_ data: TrainingData) throws(LoragenError) -> [any TrainingStage] {
+        try fit(data)
+        return []
+    }
+
+    func vector(
+        condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> Tensor<Float> { predict(condition) }
+}
+
+/// The mean of all training adapters, whatever the condition. Normalised vectors have mean zero, except under constants.
+final class MeanMethod: ClosedForm, Module {
+    private let mean: ModuleBuffer<Float>
+    var module: any Module<Float> { self }
+
+    init(_ size: ProblemSize) { mean = ModuleBuffer(.zeros([1, size.values])) }
+
+    func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("mean", mean) }
+    func fit(_ data: TrainingData) { mean.value = data.vectors.mean(axes: [0], keepDims: true) }
+    func predict(_ condition: Tensor<Float>) -> Tensor<Float> { mean.value }
+}
+
+/// The training adapter with the nearest condition (label bits: by Hamming distance), the mean of those that tie.
+final class NearestMethod: ClosedForm, Module {
+    private let conditions: ModuleBuffer<Float>
+    private let vectors: ModuleBuffer<Float>
+    var module: any Module<Float> { self }
+
+    init(_ size: ProblemSize) {
+        conditions = ModuleBuffer(.zeros([size.examples, size.conditions]))
+        vectors = ModuleBuffer(.zeros([size.examples, size.values]))
+    }
+
+    func visit(_ visitor: ModuleVisitor<Float>) {
+        visitor.buffer("conditions", conditions)
+        visitor.buffer("vectors", vectors)
+    }
+
+    func fit(_ data: TrainingData) {
+        conditions.value = data.conditions
+        vectors.value = data.vectors
+    }
+
+    func predict(_ condition: Tensor<Float>) -> Tensor<Float> {
+        let distances = (conditions.value - condition).square().sum(axes: [1]).values
+        guard let least = distances.min() else { return .zeros([1, vectors.value.shape[1]]) }
+        let near = distances.indices.filter { distances[$0] <= least * 1.0001 + 1e-6 }
+        return vectors.value.gather(near.map { Int32($0) }).mean(axes: [0], keepDims: true)
+    }
+}
+
+final class RidgeMethod: ClosedForm {
+    private let ridge: Ridge
+    var module: any Module<Float> { ridge }
+
+    init(_ size: ProblemSize, order: Int) { ridge = Ridge(size: size, order: order) }
+
+    func fit(_ data: TrainingData) throws(LoragenError) { try ridge.fit(data) }
+    func predict(_ condition: Tensor<Float>) -> Tensor<Float> { ridge(condition) }
+}
+
+final class KernelRidgeMethod: ClosedForm {
+    private let ridge: KernelRidge
+    var module: any Module<Float> { ridge }
+
+    init(_ size: ProblemSize) { ridge = KernelRidge(size: size, values: size.values) }
+
+    func fit(_ data: TrainingData) throws(LoragenError) { try ridge.fit(data.conditions, data.vectors) }
+    func predict(_ condition: Tensor<Float>) -> Tensor<Float> { ridge(condition) }
+}

@@ -1,0 +1,73 @@
+import Glibc
+import NN
+import Tensor
+
+/// Ridge regression with a Gaussian kernel of the condition, `k(c, c') = exp(−‖c − c'‖² / 2ℓ²)`, in closed form. On label
+/// bits this is the product kernel: all interactions of the bits, weighted down geometrically with their order.
+///
+/// Width and ridge are chosen by the leave-one-out error, which has a closed form too: with `α = (K + λ)⁻¹ y` the residual
+/// of example i when it is left out is `α_i / [(K + λ)⁻¹]_ii` (Rasmussen and Williams 2006, section 5.4.2).
+final class KernelRidge: Module {
+    /// `[N, conditions]`, `[N, values]`.
+    let conditions: ModuleBuffer<Float>
+    let coefficients: ModuleBuffer<Float>
+    let width: ModuleBuffer<Float>
+
+    init(size: ProblemSize, values: Int) {
+        conditions = ModuleBuffer(.zeros([size.examples, size.conditions]))
+        coefficients = ModuleBuffer(.zeros([size.examples, values]))
+        width = ModuleBuffer(Tensor([1]))
+    }
+
+    func visit(_ visitor: ModuleVisitor<Float>) {
+        visitor.buffer("conditions", conditions)
+        visitor.buffer("coefficients", coefficients)
+        visitor.buffer("width", width)
+    }
+
+    /// The prediction, `[n, values]`.
+    func callAsFunction(_ c: Tensor<Float>) -> Tensor<Float> {
+        kernel(c, conditions.value, width: Double(width.value.item)).matmul(coefficients.value)
+    }
+
+    /// Fits to `y [N, values]`, whose mean is zero; returns the leave-one-out predictions, `[N, values]`.
+    @discardableResult
+    func fit(_ c: Tensor<Float>, _ y: Tensor<Float>) throws(LoragenError) -> Tensor<Float> {
+        let n = c.shape[0]
+        let target: Tensor<Double> = y.converted()
+        var best: (error: Double, width: Double, alpha: Tensor<Double>, residual: Tensor<Double>)?
+        for factor in [0.5, 0.7, 1.0, 1.4, 2.0, 2.8] {
+            // Standardised conditions are √(2·length) apart on average.
+            let width = factor * Double(max(1, c.shape[1])).squareRoot()
+            let (values, vectors) = try typed {
+                try symmetricEigen(kernel(c, c, width: width).converted(to: Double.self))
+            }
+            let turned = vectors.matmul(target)
+            let squares = vectors.square()
+            let mean = values.values.reduce(0, +) / Double(n)
+            for exponent in [-4.0, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0] {
+                let lambda = mean * pow(10, exponent)
+                let inverse = (values.clamp(0, .infinity) + lambda).reciprocal().reshaped([n, 1])
+                let alpha = vectors.matmul(turned * inverse, transposeA: true)
+                let diagonal = (squares * inverse).sum(axes: [0]).reshaped([n, 1])
+                let residual = alpha / diagonal
+                let error = residual.sumOfSquares
+                if best.map({ error < $0.error }) ?? true { best = (error, width, alpha, residual) }
+            }
+        }
+        guard let best, best.error.isFinite else {
+            throw LoragenError(.nonFinite, "kernel ridge regression has no finite solution")
+        }
+        conditions.value = c
+        coefficients.value = best.alpha.converted()
+        width.value = Tensor([Float(best.width)])
+        return (target - best.residual).converted()
+    }
+
+    private func kernel(_ a: Tensor<Float>, _ b: Tensor<Float>, width: Double) -> Tensor<Float> {
+        let squares =
+            a.square().sum(axes: [1], keepDims: true) + b.square().sum(axes: [1], keepDims: true).transposed()
+        let distance = (squares - a.matmul(b, transposeB: true) * 2).clamp(0, .infinity)
+        return (distance * (-0.5 / (width * width))).exp()
+    }
+}

@@ -1,0 +1,85 @@
+import Adapters
+import Tensor
+
+/// A whole corpus in one safetensors file, a byte a number: for every PEFT key `K` of shape `[r, in]` or `[out, r]` the
+/// tensors `K` (I8, `[N, ...]`), `K.scale` and `K.mean` (F32); a value is `mean + scale · code`. The metadata holds the
+/// manifest and the `adapter_config.json` that all adapters share.
+struct PackedSource: CorpusSource {
+    static let format = "loragen.corpus"
+    static let version = "1"
+
+    let path: String
+    let lines: [ManifestLine]
+    private let file: SafetensorsFile
+    private let layout: Layout
+
+    init(_ path: String) throws(LoragenError) {
+        self.path = path
+        let file = try SafetensorsFile(path: path)
+        self.file = file
+        func metadata(_ key: String) throws(LoragenError) -> String {
+            guard let value = file.metadata[key] else {
+                throw LoragenError(
+                    .format,
+                    "\(path): no \"\(key)\" in its metadata; a corpus is a folder of adapters or a packed corpus file")
+            }
+            return value
+        }
+        let format = try metadata("format")
+        guard format == Self.format else {
+            throw LoragenError(.format, "\(path): its format is \"\(format)\"; expected \"\(Self.format)\"")
+        }
+        let version = try metadata("version")
+        guard version == Self.version else {
+            throw LoragenError(.version, "\(path): a packed corpus of version \(version); this library knows \(Self.version)")
+        }
+        lines = ManifestLine.parse(try metadata("manifest"), name: "\(path), manifest")
+        let codes = file.tensors.filter { !$0.name.hasSuffix(".scale") && !$0.name.hasSuffix(".mean") }
+        for tensor in codes {
+            guard tensor.shape.count == 3, tensor.shape[0] == lines.count, tensor.type == .i8 else {
+                throw LoragenError(
+                    .format,
+                    "\(path): tensor '\(tensor.name)' is \(tensor.type.rawValue) \(tensor.shape); expected I8 with "
+                        + "\(lines.count) adapters in the first of three dimensions")
+            }
+            for part in [".scale", ".mean"] {
+                let other = try file.require(tensor.name + part)
+                guard other.shape == Array(tensor.shape.dropFirst()), other.type == .f32 else {
+                    throw LoragenError(
+                        .format,
+                        "\(path): tensor '\(other.name)' is \(other.type.rawValue) \(other.shape); expected F32 "
+                            + "\(Array(tensor.shape.dropFirst()))")
+                }
+            }
+        }
+        layout = try PEFTFolder.layout(
+            config: JSON.parse(try metadata("adapter_config"), source: "\(path), adapter_config"),
+            tensors: codes.map { ($0.name, Array($0.shape.dropFirst())) }, source: path)
+        guard layout.tensors.count == codes.count else {
+            throw LoragenError(.format, "\(path): \(codes.count) tensors for a layout of \(layout.tensors.count)")
+        }
+    }
+
+    func check(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Layout {
+        try adapter(index, entry).layout
+    }
+
+    func adapter(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Adapter {
+        let adapter = try Adapter(layout: layout) { (values) throws(LoragenError) in
+            for place in layout.tensors {
+                let codes = file.bytes(of: try file.require(place.name))
+                let scales = file.bytes(of: try file.require(place.name + ".scale"))
+                let means = file.bytes(of: try file.require(place.name + ".mean"))
+                let start = index * place.count
+                for j in 0..<place.count {
+                    let code = Float(codes.load(fromByteOffset: start + j, as: Int8.self))
+                    let scale = scales.loadUnaligned(fromByteOffset: 4 * j, as: Float.self)
+                    let mean = means.loadUnaligned(fromByteOffset: 4 * j, as: Float.self)
+                    values[place.offset + j] = mean + scale * code
+                }
+            }
+        }
+        try adapter.checkFinite(source: "\(path), \"\(entry.path)\"")
+        return adapter
+    }
+}

@@ -1,0 +1,249 @@
+import Adapters
+import NN
+import Tensor
+
+/// What a generator file says of its training corpus, so that every generated adapter can say what it is near to.
+struct TrainingIndex: Sendable {
+    var tasks: [String]
+    /// Standardised, `[tasks, C]`.
+    var conditions: Tensor<Float>
+    /// `Sketch` of the normalised vector of one adapter of each task, `[tasks, Sketch.width]`.
+    var sketches: Tensor<Float>
+    /// The median over tasks of the distance to the nearest other task.
+    var medianDistance: Double
+}
+
+/// Shifts and scales conditions to mean 0 and deviation 1 over the training tasks.
+struct ConditionScale: Sendable {
+    var shift: [Float]
+    var scale: [Float]
+
+    init(shift: [Float], scale: [Float]) {
+        self.shift = shift
+        self.scale = scale
+    }
+
+    init(fitting conditions: [[Float]]) {
+        let n = Double(max(1, conditions.count))
+        let width = conditions.first?.count ?? 0
+        var mean = [Double](repeating: 0, count: width)
+        var square = mean
+        for c in conditions {
+            for i in 0..<width { mean[i] += Double(c[i]) / n }
+        }
+        for c in conditions {
+            for i in 0..<width { square[i] += (Double(c[i]) - mean[i]) * (Double(c[i]) - mean[i]) / n }
+        }
+        shift = mean.map { Float($0) }
+        // An entry that never changes carries nothing; it stays zero.
+        scale = square.map { $0 > 1e-12 ? Float(1 / $0.squareRoot()) : 0 }
+    }
+
+    /// `[1, C]`, or `[n, C]`.
+    func callAsFunction(_ conditions: [[Float]]) -> Tensor<Float> {
+        let values = conditions.flatMap { c in c.indices.map { (c[$0] - shift[$0]) * scale[$0] } }
+        return Tensor(values, shape: [conditions.count, shift.count])
+    }
+}
+
+/// A trained generator as one safetensors file: weights as tensors, everything else as JSON in its metadata.
+struct GeneratorFile {
+    static let format = "loragen.generator"
+    static let version = "1"
+
+    var method: String
+    var preset: String
+    var settings: Settings
+    var size: ProblemSize
+    var conditionKind: ConditionKind
+    var conditionScale: ConditionScale
+    var representation: Representation
+    var index: TrainingIndex
+    var report: JSON
+    var seed: UInt64
+    var hash = ""
+
+    // MARK: Writing
+
+    func write(to path: String, model: any Method) throws(LoragenError) {
+        var writer = SafetensorsWriter()
+        var tensors = [
+            ("condition.shift", Tensor(conditionScale.shift)), ("condition.scale", Tensor(conditionScale.scale)),
+            ("normaliser.shift", representation.normaliser.shift), ("normaliser.scale", representation.normaliser.scale),
+            ("training.conditions", index.conditions), ("training.sketches", index.sketches),
+        ]
+        switch representation.space {
+        case .factors(let codec):
+            if let reference = codec.reference { tensors.append(("factors.reference", Tensor(Array(reference.values)))) }
+        case .product(let space):
+            for (i, frame) in space.frames.enumerated() {
+                tensors.append(("frames.\(i).u", frame.u))
+                tensors.append(("frames.\(i).v", frame.v))
+            }
+        }
+        tensors += model.module.namedTensors().map { ("model." + $0.name, $0.tensor) }
+        var digest = SHA256()
+        for (name, tensor) in tensors {
+            digest.update("\(name) \(tensor.shape)\n")
+            tensor.withUnsafeBytes { digest.update($0) }
+            try writer.add(name, tensor)
+        }
+        var about: JSONObject = [
+            "method": .string(method), "preset": .string(preset), "settings": .object(settings.values),
+            "seed": .string(String(seed)), "layout": representation.layout.json,
+            "conditionKind": JSON(Int(conditionKind.rawValue)),
+            "values": JSON(size.values), "conditions": JSON(size.conditions), "examples": JSON(size.examples),
+            "tasks": JSON(index.tasks), "medianDistance": .number(index.medianDistance),
+        ]
+        digest.update(try JSON.object(about).text())
+        about["hash"] = .string(digest.finish())
+        writer.metadata = [
+            "format": Self.format, "version": Self.version, "generator": try JSON.object(about).text(),
+            "report": try report.text(),
+        ]
+        try writer.write(to: path)
+    }
+
+    // MARK: Reading
+
+    /// Opens a file and builds its method on the mapped memory. Throws `.version` for a later version, `.format` for
+    /// anything that this library would not have written.
+    static func read(path: String) throws(LoragenError) -> (file: GeneratorFile, model: any Method) {
+        let file = try SafetensorsFile(path: path)
+        guard file.metadata["format"] == format else {
+            throw LoragenError(
+                .format, "\(path): not a generator (its metadata has no \"format\": \"\(format)\"); make one with training")
+        }
+        guard let found = file.metadata["version"], found == version else {
+            throw LoragenError(
+                .version,
+                "\(path): a generator of version \(file.metadata["version"] ?? "unknown"); this library reads \(version)")
+        }
+        guard let text = file.metadata["generator"], let reportText = file.metadata["report"] else {
+            throw LoragenError(.format, "\(path): its metadata has no \"generator\" or no \"report\"")
+        }
+        let about = try JSON.parse(text, source: "\(path), generator")
+        func string(_ name: String) throws(LoragenError) -> String {
+            guard let value = about[name]?.string else { throw wrong(path, name) }
+            return value
+        }
+        func count(_ name: String, _ range: ClosedRange<Int>) throws(LoragenError) -> Int {
+            guard let value = about[name]?.integer, range.contains(value) else { throw wrong(path, name) }
+            return value
+        }
+        let layout = try Layout(json: about["layout"] ?? .null, source: path)
+        let size = ProblemSize(
+            values: try count("values", 1...Layout.valueLimit), conditions: try count("conditions", 0...(1 << 24)),
+            examples: try count("examples", 1...(1 << 28)))
+        let settings = Settings(about["settings"]?.object ?? JSONObject())
+        guard let kind = ConditionKind(rawValue: Int32(try count("conditionKind", 0...2))),
+            let seed = UInt64(try string("seed")), let distance = about["medianDistance"]?.double,
+            let list = about["tasks"]?.array, list.allSatisfy({ $0.string != nil }), !list.isEmpty
+        else { throw wrong(path, "conditionKind, seed, medianDistance or tasks") }
+        let tasks = list.compactMap(\.string)
+        let reader = TensorReader(file: file)
+        let groups = try representationSettings(settings).normaliser == .perTask ? tasks.count : 1
+        let normaliser = Normaliser(
+            kind: try representationSettings(settings).normaliser,
+            shift: try reader.tensor("normaliser.shift", [groups, size.values]),
+            scale: try reader.tensor("normaliser.scale", [groups, size.values]))
+        let representation = Representation(
+            space: try space(settings, layout, size, reader), normaliser: normaliser)
+        guard representation.count == size.values else { throw wrong(path, "values") }
+        let generator = GeneratorFile(
+            method: try string("method"), preset: try string("preset"), settings: settings, size: size,
+            conditionKind: kind,
+            conditionScale: ConditionScale(
+                shift: try reader.tensor("condition.shift", [size.conditions]).values,
+                scale: try reader.tensor("condition.scale", [size.conditions]).values),
+            representation: representation,
+            index: TrainingIndex(
+                tasks: tasks, conditions: try reader.tensor("training.conditions", [tasks.count, size.conditions]),
+                sketches: try reader.tensor("training.sketches", [tasks.count, Sketch.width]), medianDistance: distance),
+            report: try JSON.parse(reportText, source: "\(path), report"), seed: seed, hash: try string("hash"))
+        let entry = try MethodRegistry.entry(generator.method)
+        try checkModel(file, weightCount: try entry.weightCount(settings, size))
+        let model = try entry.make(settings, size, seed)
+        try typed { try model.module.load { try reader.tensor("model." + $0) } }
+        model.module.setTraining(false)
+        return (generator, model)
+    }
+
+    private static func space(
+        _ settings: Settings, _ layout: Layout, _ size: ProblemSize, _ reader: TensorReader
+    ) throws(LoragenError) -> Representation.Space {
+        let wanted = try representationSettings(settings)
+        guard wanted.space == "product" else {
+            var reference: Adapter?
+            if wanted.factors == .aligned {
+                reference = try Adapter(
+                    layout: layout, values: reader.tensor("factors.reference", [layout.valueCount]).values)
+            }
+            return .factors(AdapterCodec(factors: wanted.factors, layout: layout, reference: reference))
+        }
+        var frames: [(u: Tensor<Float>, v: Tensor<Float>)] = []
+        var total = 0
+        for (i, module) in layout.modules.enumerated() {
+            let u = try reader.matrix("frames.\(i).u", rows: module.outputs)
+            let v = try reader.matrix("frames.\(i).v", rows: module.inputs)
+            frames.append((u, v))
+            let (core, overflow) = u.shape[1].multipliedReportingOverflow(by: v.shape[1])
+            let (sum, overflow2) = total.addingReportingOverflow(core)
+            guard !overflow, !overflow2 else { throw wrong(reader.file.path, "frames") }
+            total = sum
+        }
+        return .product(ProductSpace(layout: layout, frames: frames))
+    }
+
+    /// A forged file could name sizes whose networks exhaust the memory before their tensors are missed: the networks
+    /// may hold no more than the file does.
+    private static func checkModel(_ file: SafetensorsFile, weightCount: Int) throws(LoragenError) {
+        let held = file.tensors.filter { $0.name.hasPrefix("model.") }.reduce(0) { $0 + $1.byteCount / 4 }
+        guard weightCount <= held else {
+            throw LoragenError(
+                .format, "\(file.path): its settings need \(weightCount) weights; it holds \(held)")
+        }
+    }
+
+    private static func wrong(_ path: String, _ name: String) -> LoragenError {
+        LoragenError(.format, "\(path): \"\(name)\" in its metadata is missing or out of range")
+    }
+}
+
+/// Tensors of a mapped file, borrowed and not copied.
+struct TensorReader {
+    let file: SafetensorsFile
+
+    /// A tensor of that name, nil if there is none.
+    func tensor(_ name: String) throws(LoragenError) -> Tensor<Float>? {
+        guard let place = file.tensor(name) else { return nil }
+        guard place.type == .f32 else {
+            throw LoragenError(.format, "\(file.path): tensor '\(name)' is \(place.type.rawValue); expected F32")
+        }
+        let bytes = file.bytes(of: place)
+        guard let base = bytes.baseAddress, bytes.count == place.count * 4,
+            Int(bitPattern: base) % MemoryLayout<Float>.alignment == 0
+        else {
+            return Tensor(try file.floats(name), shape: place.shape)
+        }
+        return Tensor(borrowing: base.assumingMemoryBound(to: Float.self), shape: place.shape, owner: file)
+    }
+
+    func tensor(_ name: String, _ shape: [Int]) throws(LoragenError) -> Tensor<Float> {
+        _ = try file.require(name, type: .f32, shape: shape)
+        guard let tensor = try tensor(name) else {
+            throw LoragenError(.format, "\(file.path): tensor '\(name)' is missing")
+        }
+        return tensor
+    }
+
+    /// A matrix with that many rows and at most as many columns.
+    func matrix(_ name: String, rows: Int) throws(LoragenError) -> Tensor<Float> {
+        guard let tensor = try tensor(name), tensor.rank == 2, tensor.shape[0] == rows,
+            (1...rows).contains(tensor.shape[1])
+        else {
+            throw LoragenError(.format, "\(file.path): tensor '\(name)' is missing or not [\(rows), up to \(rows)]")
+        }
+        return tensor
+    }
+}

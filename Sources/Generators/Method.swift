@@ -1,0 +1,104 @@
+import Adapters
+import NN
+import Tensor
+
+/// What a method knows of the corpus before it sees a weight; with the settings it fixes the shapes of all its tensors.
+struct ProblemSize: Equatable, Sendable {
+    /// Numbers in one normalised adapter vector.
+    var values: Int
+    /// Numbers in one condition; 0 without.
+    var conditions: Int
+    /// Adapters in the training split.
+    var examples: Int
+}
+
+/// Normalised training and validation vectors with their standardised conditions.
+struct TrainingData {
+    /// `[N, values]` and `[N, conditions]`.
+    var vectors: Tensor<Float>
+    var conditions: Tensor<Float>
+    var validationConditions: Tensor<Float>
+    /// Skill of predicted normalised vectors `[V, values]` for the validation tasks; nil if there are none.
+    var skill: (Tensor<Float>) throws(LoragenError) -> Double?
+    var seed: UInt64
+}
+
+/// How a sample is drawn.
+struct Sampling {
+    var sampler: any Sampler
+    var steps: Int
+    var guidance: Double
+}
+
+/// A generator of normalised adapter vectors: a published method, or a baseline.
+protocol Method: AnyObject {
+    /// Every tensor that a trained generator keeps.
+    var module: any Module<Float> { get }
+    /// How it samples unless told otherwise; nil for methods that do not sample.
+    var sampling: Sampling? { get }
+    /// Fits what has a closed form, and returns what has to be trained, in order.
+    func stages(_ data: TrainingData) throws(LoragenError) -> [any TrainingStage]
+    /// One normalised vector `[1, values]` for a standardised condition `[1, conditions]`; `random` is the sample's own.
+    func vector(
+        condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> Tensor<Float>
+}
+
+extension Method {
+    /// Vectors `[n, values]` for many conditions, each with its own stream.
+    func vectors(
+        conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?
+    ) throws(LoragenError) -> Tensor<Float> {
+        var rows: [Tensor<Float>] = []
+        for i in 0..<conditions.shape[0] {
+            rows.append(
+                try vector(
+                    condition: conditions.slice(axis: 0, i..<(i + 1)),
+                    random: Random(seed: seed, stream: Streams.sampling + UInt64(i)), sampling: sampling,
+                    progress: { _, _ throws(LoragenError) in }))
+        }
+        return Tensor.concatenate(rows, axis: 0)
+    }
+}
+
+/// The methods that a host can name.
+enum MethodRegistry {
+    struct Entry: Sendable {
+        let name: String
+        let presets: [(name: String, settings: Settings)]
+        /// Numbers that the trained method keeps, before any of them is allocated.
+        let weightCount: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Int
+        let make: @Sendable (Settings, ProblemSize, UInt64) throws(LoragenError) -> any Method
+    }
+
+    static let entries: [Entry] = [CondPDiff.entry] + baselineEntries
+
+    static func entry(_ name: String) throws(LoragenError) -> Entry {
+        guard let entry = entries.first(where: { $0.name == name }) else {
+            let names = entries.map { "\"\($0.name)\"" }.joined(separator: ", ")
+            throw LoragenError(.invalidArgument, "there is no method \"\(name)\"; there are \(names)")
+        }
+        return entry
+    }
+
+    static func settings(method: String, preset: String) throws(LoragenError) -> Settings {
+        let entry = try entry(method)
+        guard let found = entry.presets.first(where: { $0.name == preset }) else {
+            let names = entry.presets.map { "\"\($0.name)\"" }.joined(separator: ", ")
+            throw LoragenError(.invalidArgument, "\"\(method)\" has no preset \"\(preset)\"; it has \(names)")
+        }
+        return found.settings
+    }
+}
+
+/// The settings that say how adapters become vectors; every preset has them.
+func representationSettings(_ settings: Settings) throws(LoragenError) -> Representation.Settings {
+    Representation.Settings(
+        space: try settings.choice("space", ["product", "factors"]),
+        factors: AdapterCodec.Factors(
+            rawValue: try settings.choice("factors", AdapterCodec.Factors.allCases.map(\.rawValue))) ?? .raw,
+        normaliser: Normaliser.Kind(
+            rawValue: try settings.choice("normaliser", Normaliser.Kind.allCases.map(\.rawValue))) ?? .global,
+        outputFrame: try settings.integer("outputFrame", 1...4096),
+        inputFrame: try settings.integer("inputFrame", 1...4096))
+}

@@ -1,0 +1,134 @@
+import NN
+import Tensor
+
+/// One stage while it is trained: weights, optimiser, weight average, the best weights so far. All of it goes into a
+/// checkpoint, so that a resumed training repeats itself to the byte.
+final class StageRun {
+    let stage: any TrainingStage
+    private let parameters: [(name: String, parameter: Parameter<Float>)]
+    private let optimiser: AdamW<Float>
+    private let average: WeightAverage<Float>?
+    private let schedule: Schedule
+    private var best: [Tensor<Float>]?
+
+    private(set) var step = 0
+    private(set) var isStopped = false
+    /// Exponential average of the loss over about 50 steps.
+    private(set) var averageLoss = Double.nan
+    private(set) var skill = Double.nan
+    private(set) var bestSkill = Double.nan
+    private var looksWithoutGain = 0
+
+    init(_ stage: any TrainingStage) {
+        self.stage = stage
+        let settings = stage.optimisation
+        parameters = stage.module.namedParameters
+        optimiser = AdamW(parameters, decay: settings.weightDecay)
+        average = settings.ema.map { WeightAverage(stage.module.namedParameters, decay: $0, warmsUp: true) }
+        schedule =
+            settings.decayFraction >= 1
+            ? .warmupCosine(warmup: settings.warmUp, steps: settings.steps, floor: 0)
+            : .constantThenCosine(steps: settings.steps, fraction: settings.decayFraction, floor: 0)
+    }
+
+    /// One optimiser step and, when it is due, a look at the validation tasks.
+    func advance() throws(LoragenError) {
+        let settings = stage.optimisation
+        stage.module.setTraining(true)
+        optimiser.clearGradients()
+        let loss = try stage.loss(step: step)
+        let value = Double(loss.item)
+        guard value.isFinite else {
+            throw LoragenError(
+                .nonFinite,
+                "the loss of \(stage.name) is \(value) at step \(step + 1); a smaller learning rate may help")
+        }
+        loss.backward()
+        var scale = 1.0
+        if let clip = settings.clip {
+            scale = clipFactor(norm: gradientNorm(optimiser.parameters), maximum: clip)
+        }
+        optimiser.step(rate: settings.learningRate * schedule.factor(at: step), gradientScale: scale)
+        average?.update()
+        step += 1
+        averageLoss = averageLoss.isNaN ? value : averageLoss + (value - averageLoss) / Double(min(step, 50))
+        if step % settings.validationInterval == 0 || step == settings.steps { try look() }
+    }
+
+    /// Leaves the weights that are to be kept: the best, else the average, else the last.
+    func finish() {
+        if let best {
+            for (entry, value) in zip(parameters, best) { entry.parameter.value = value }
+        } else {
+            average?.exchange()
+        }
+        optimiser.clearGradients()
+        stage.module.setTraining(false)
+    }
+
+    private func look() throws(LoragenError) {
+        stage.module.setTraining(false)
+        average?.exchange()
+        let measured = Result { () throws(LoragenError) in try stage.validationSkill() }
+        let weights = parameters.map { $0.parameter.value }
+        average?.exchange()
+        guard let skill = try measured.get() else { return }
+        self.skill = skill
+        if bestSkill.isNaN || skill > bestSkill {
+            bestSkill = skill
+            best = weights
+            looksWithoutGain = 0
+        } else {
+            looksWithoutGain += 1
+            if let patience = stage.optimisation.patience, looksWithoutGain >= patience { isStopped = true }
+        }
+    }
+
+    // MARK: Checkpoints
+
+    /// Everything that changes while the stage is trained.
+    func state() -> [(name: String, tensor: Tensor<Float>)] {
+        var state = stage.module.namedTensors().map { ("weights." + $0.name, $0.tensor) }
+        state += optimiser.state()
+        state += average?.state() ?? []
+        if let best { state += zip(parameters, best).map { ("best." + $0.name, $1) } }
+        return state
+    }
+
+    /// Numbers that have to come back exactly.
+    var counters: [Double] {
+        [Double(step), isStopped ? 1 : 0, averageLoss, skill, bestSkill, Double(looksWithoutGain)]
+    }
+
+    /// Takes over what `state` and `counters` gave. Throws `.format` when it is of another training.
+    func restore(
+        counters: [Double], _ find: (_ name: String) throws(LoragenError) -> Tensor<Float>?
+    ) throws(LoragenError) {
+        guard counters.count == 6, let step = Int(exactly: counters[0]), (0...stage.optimisation.steps).contains(step),
+            let looks = Int(exactly: counters[5]), looks >= 0
+        else {
+            throw LoragenError(.format, "the checkpoint's counters do not belong to \(stage.name)")
+        }
+        do {
+            try stage.module.load { try find("weights." + $0) }
+            try optimiser.load { try find($0) }
+            try average?.load { try find($0) }
+            if let first = parameters.first, try find("best." + first.name) != nil {
+                best = try parameters.map { entry in
+                    guard let tensor = try find("best." + entry.name), tensor.shape == entry.parameter.shape else {
+                        throw LoragenError(.format, "best.\(entry.name) is missing or has another shape")
+                    }
+                    return tensor
+                }
+            }
+        } catch let error as LoragenError {
+            throw error
+        } catch {
+            throw LoragenError(.internalError, "\(error)")
+        }
+        self.step = step
+        isStopped = counters[1] != 0
+        (averageLoss, skill, bestSkill) = (counters[2], counters[3], counters[4])
+        looksWithoutGain = looks
+    }
+}

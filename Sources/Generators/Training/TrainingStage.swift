@@ -1,0 +1,37 @@
+import NN
+import Tensor
+
+/// How a stage's weights are optimised.
+struct Optimisation {
+    var steps: Int
+    var learningRate: Double
+    var weightDecay = 0.0
+    /// Largest norm of the whole gradient; nil for no clipping.
+    var clip: Double? = 1
+    /// Share of the steps, at the end, over which a cosine takes the learning rate to zero.
+    var decayFraction = 1.0
+    var warmUp = 0
+    /// Decay of the weight average; nil for none.
+    var ema: Double?
+    /// Steps between two looks at the validation tasks.
+    var validationInterval = 100
+    /// Looks without a better skill after which the stage stops; nil for never.
+    var patience: Int?
+}
+
+/// One optimisation problem of a method. The training loop runs a method's stages in order; a stage knows its loss and
+/// nothing about optimisers, checkpoints, progress or cancelling.
+protocol TrainingStage: AnyObject {
+    var name: String { get }
+    var optimisation: Optimisation { get }
+    /// What is trained and saved, with names that are unique in the method.
+    var module: any Module<Float> { get }
+    /// Rough floating-point operations of one step, to estimate the time left over all stages.
+    var cost: Double { get }
+    /// Called before the first step, also when a training is resumed: everything that depends on earlier stages.
+    func prepare() throws(LoragenError)
+    /// A scalar that depends on the weights and on `step` alone, so that a resumed training repeats itself exactly.
+    func loss(step: Int) throws(LoragenError) -> Tensor<Float>
+    /// Skill on the validation tasks with the current weights; nil if the stage cannot be judged.
+    func validationSkill() throws(LoragenError) -> Double?
+}

@@ -1,3 +1,0 @@
-enum GoldenRandom {
-    static let normalBits: [UInt64] = [0, 0, 0, 0]
-}
