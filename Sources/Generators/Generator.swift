@@ -1,4 +1,5 @@
 import Adapters
+import Conditions
 import Tensor
 
 /// What a host asks for.

@@ -1,4 +1,5 @@
 import Adapters
+import Conditions
 import NN
 import Tensor
 
@@ -11,39 +12,6 @@ struct TrainingIndex: Sendable {
     var sketches: Tensor<Float>
     /// The median over tasks of the distance to the nearest other task.
     var medianDistance: Double
-}
-
-/// Shifts and scales conditions to mean 0 and deviation 1 over the training tasks.
-struct ConditionScale: Sendable {
-    var shift: [Float]
-    var scale: [Float]
-
-    init(shift: [Float], scale: [Float]) {
-        self.shift = shift
-        self.scale = scale
-    }
-
-    init(fitting conditions: [[Float]]) {
-        let n = Double(max(1, conditions.count))
-        let width = conditions.first?.count ?? 0
-        var mean = [Double](repeating: 0, count: width)
-        var square = mean
-        for c in conditions {
-            for i in 0..<width { mean[i] += Double(c[i]) / n }
-        }
-        for c in conditions {
-            for i in 0..<width { square[i] += (Double(c[i]) - mean[i]) * (Double(c[i]) - mean[i]) / n }
-        }
-        shift = mean.map { Float($0) }
-        // An entry that never changes carries nothing; it stays zero.
-        scale = square.map { $0 > 1e-12 ? Float(1 / $0.squareRoot()) : 0 }
-    }
-
-    /// `[1, C]`, or `[n, C]`.
-    func callAsFunction(_ conditions: [[Float]]) -> Tensor<Float> {
-        let values = conditions.flatMap { c in c.indices.map { (c[$0] - shift[$0]) * scale[$0] } }
-        return Tensor(values, shape: [conditions.count, shift.count])
-    }
 }
 
 /// A trained generator as one safetensors file: weights as tensors, everything else as JSON in its metadata.

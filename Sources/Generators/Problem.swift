@@ -1,4 +1,5 @@
 import Adapters
+import Conditions
 import Tensor
 
 /// A corpus made ready for a method: split, standardised, as vectors.

@@ -5,7 +5,8 @@ import Tensor
 /// What a caller may choose about a training.
 public struct TrainingOptions: Sendable {
     public var method = "cond-pdiff"
-    public var preset = "default"
+    /// nil: "default".
+    public var preset: String?
     /// A JSON object that overrides single settings of the preset.
     public var settings: String?
     public var seed: UInt64 = 0
@@ -23,7 +24,8 @@ public struct TrainingOptions: Sendable {
 public func trainGenerator(
     corpus: Corpus, path: String, options: TrainingOptions, progress: ProgressHandler? = nil
 ) throws(LoragenError) {
-    var settings = try MethodRegistry.settings(method: options.method, preset: options.preset)
+    let preset = options.preset ?? "default"
+    var settings = try MethodRegistry.settings(method: options.method, preset: preset)
     if let text = options.settings { settings = try settings.overridden(by: text) }
     let entry = try MethodRegistry.entry(options.method)
     try checkWritable(path)
@@ -47,7 +49,7 @@ public func trainGenerator(
     let index = try trainingIndex(problem)
     let report = try Report(problem, model, seed: options.seed, medianDistance: index.medianDistance).json
     try GeneratorFile(
-        method: options.method, preset: options.preset, settings: settings, size: problem.size,
+        method: options.method, preset: preset, settings: settings, size: problem.size,
         conditionKind: problem.conditionKind, conditionScale: problem.conditionScale,
         representation: problem.representation, index: index, report: report, seed: options.seed
     ).write(to: path, model: model)
@@ -69,7 +71,7 @@ private func checkMemory(
     guard UInt64(needed) <= options.memoryLimit else {
         throw LoragenError(
             .memory,
-            "\(options.method), preset \"\(options.preset)\", needs about \(needed >> 20) MiB for this corpus; the limit is "
+            "\(options.method), preset \"\(options.preset ?? "default")\", needs about \(needed >> 20) MiB for this corpus; the limit is "
                 + "\(options.memoryLimit >> 20) MiB; a smaller preset or smaller settings may fit")
     }
 }

@@ -146,6 +146,22 @@ import Testing
         #expect(Tensor<Float>.full([1_000_000], 0.5).sum().item == 500_000)
     }
 
+    @Test("Buffers of every size class are writable to their end, and can be given back to the system")
+    func buffers() {
+        for bytes in [1, 64, 65, 80, 81, 127, 128, 129, 1000, 4097, 65_536, 1_000_003] {
+            let first = lk_allocate(bytes)!
+            #expect(UInt(bitPattern: first) % 64 == 0)
+            memset(first, 0xab, bytes)
+            lk_deallocate(first, bytes)
+            let second = lk_allocate(bytes)!
+            memset(second, 0xcd, bytes)
+            lk_trim()
+            lk_deallocate(second, bytes)
+        }
+        lk_trim()
+        #expect(lk_allocate(1 << 60) == nil)
+    }
+
     @Test("parallelFor runs each chunk once, nested too")
     func chunks() {
         let counts = UnsafeMutablePointer<Int32>.allocate(capacity: 1000)

@@ -39,12 +39,17 @@ def open_session(path=HERE / "base.onnx", threads=1):
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def scaled(tensors, config):
+    """lora_B times alpha / r: base.onnx adds (x A^T) B^T and knows of no scale."""
+    scale = np.float32(config["lora_alpha"] / config["r"])
+    return {k: np.ascontiguousarray(v, np.float32) * (scale if "lora_B" in k else np.float32(1)) for k, v in tensors.items()}
+
+
 def load_adapter(path):
-    """{PEFT key: float32 array} of an adapter folder or of its safetensors file."""
+    """{PEFT key: float32 array} of a PEFT adapter folder, ready for base.onnx."""
     path = Path(path)
-    if path.is_dir():
-        path = path / "adapter_model.safetensors"
-    return {k: np.ascontiguousarray(v, dtype=np.float32) for k, v in load_file(path).items()}
+    config = json.loads((path / "adapter_config.json").read_text())
+    return scaled(load_file(path / "adapter_model.safetensors"), config)
 
 
 def predictions(session, adapter_tensors):
@@ -60,13 +65,18 @@ def accuracy(pred, bits):
 
 
 def read_packed(path):
-    """Yields (manifest line, adapter tensors) of a file that pack_corpus.py wrote."""
+    """Yields (manifest line, tensors as they were trained) of a file that pack_corpus.py wrote."""
     with safe_open(str(path), "np") as file:
         manifest = [json.loads(line) for line in file.metadata()["manifest"].splitlines()]
         keys = [k for k in file.keys() if not k.endswith((".scale", ".mean"))]
         parts = {k: (file.get_tensor(k), file.get_tensor(k + ".scale"), file.get_tensor(k + ".mean")) for k in keys}
     for i, line in enumerate(manifest):
         yield line, {k: mean + scale * codes[i].astype(np.float32) for k, (codes, scale, mean) in parts.items()}
+
+
+def packed_config(path):
+    with safe_open(str(path), "np") as file:
+        return json.loads(file.metadata()["adapter_config"])
 
 
 def adapters_of(source):
@@ -76,14 +86,15 @@ def adapters_of(source):
         for file in sorted(source.glob("*/adapter_model.safetensors")):
             name = file.parent.name
             if len(name) == 10 and set(name) <= {"0", "1"}:
-                yield name, None, load_adapter(file)
+                yield name, None, load_adapter(file.parent)
     elif source.suffix == ".jsonl":
         for text in source.read_text().splitlines():
             line = json.loads(text)
             yield line["bits"], line.get("split"), load_adapter(source.parent / line["path"])
     else:
+        config = packed_config(source)
         for line, tensors in read_packed(source):
-            yield line["bits"], line.get("split"), tensors
+            yield line["bits"], line.get("split"), scaled(tensors, config)
 
 
 def main():

@@ -20,15 +20,15 @@ from transformers import ViTForImageClassification
 HERE = Path(__file__).resolve().parent
 
 
-def add_lora_inputs(model, targets, scale):
-    """Adds y += scale * (x A^T) B^T beside every MatMul of the modules named in `targets`.
+def add_lora_inputs(model, targets):
+    """Adds y += (x A^T) B^T beside every MatMul of the modules named in `targets`; whoever feeds B has multiplied it by
+    alpha / r, so that adapters of any alpha and rank run in one graph.
 
     The exporter names a module's nodes by its path ("/vit/layers.0/attention/q_proj/MatMul"),
     which is how the PEFT key of a node is known.
     """
     graph = model.graph
     weights = {t.name: t for t in graph.initializer}
-    graph.initializer.append(numpy_helper.from_array(np.float32(scale), "lora.scale"))
     nodes, keys = [], []
     for node in graph.node:
         path = node.name.split("/")
@@ -52,8 +52,7 @@ def add_lora_inputs(model, targets, scale):
             helper.make_node("MatMul", [node.input[0], f"{name}.at"], [f"{name}.x"], f"{name}.x"),
             helper.make_node("Transpose", [b], [f"{name}.bt"], f"{name}.bt", perm=[1, 0]),
             helper.make_node("MatMul", [f"{name}.x", f"{name}.bt"], [f"{name}.y"], f"{name}.y"),
-            helper.make_node("Mul", [f"{name}.y", "lora.scale"], [f"{name}.scaled"], f"{name}.scaled"),
-            helper.make_node("Add", [f"{name}.base", f"{name}.scaled"], [result], f"{name}.sum"),
+            helper.make_node("Add", [f"{name}.base", f"{name}.y"], [result], f"{name}.sum"),
         ]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -68,7 +67,8 @@ def without_symbolic_shapes(model):
 def check(onnx_path, base_path, adapter):
     import onnxruntime
     from peft import PeftModel
-    from safetensors.numpy import load_file
+
+    from evaluate import load_adapter
 
     images = np.load(HERE / "test_images.npz")["images"]
     from pretrain_base import to_pixel_values
@@ -87,7 +87,7 @@ def check(onnx_path, base_path, adapter):
             model = PeftModel.from_pretrained(base, adapter).eval()
             expected = model(pixel_values=pixels).logits.numpy()
             got = session.run(None, {"pixel_values": pixels.numpy(),
-                                     **load_file(Path(adapter) / "adapter_model.safetensors")})[0]
+                                     **load_adapter(adapter)})[0]
             worst.append(np.abs(expected - got).max())
     for name, value in zip(["base", "adapter"], worst):
         print(f"largest difference of the logits, {name}: {value:.2e}")
@@ -100,7 +100,6 @@ def main():
     parser.add_argument("--base", type=Path, default=HERE / "base")
     parser.add_argument("--out", type=Path, default=HERE / "base.onnx")
     parser.add_argument("--targets", default="q_proj,v_proj,o_proj")
-    parser.add_argument("--scale", type=float, default=2.0, help="lora_alpha / r of the adapters")
     parser.add_argument("--check", help="folder of a PEFT adapter")
     args = parser.parse_args()
 
@@ -112,7 +111,7 @@ def main():
         dynamic_axes={"pixel_values": {0: "images"}, "logits": {0: "images"}},
     )
     model = onnx.load(args.out)
-    keys = add_lora_inputs(model, args.targets.split(","), args.scale)
+    keys = add_lora_inputs(model, args.targets.split(","))
     without_symbolic_shapes(model)
     model.ir_version = 8
     onnx.checker.check_model(model, full_check=True)

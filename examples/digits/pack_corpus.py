@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import evaluate
 
@@ -39,7 +39,7 @@ def shared_config(folders):
 def pack(corpus, out):
     text = (corpus / "corpus.jsonl").read_text()
     manifest = [json.loads(line) for line in text.splitlines()]
-    adapters = [evaluate.load_adapter(corpus / line["path"]) for line in manifest]
+    adapters = [load_file(corpus / line["path"] / "adapter_model.safetensors") for line in manifest]
     train = np.array([line["split"] == "train" for line in manifest])
     tensors = {}
     for key in sorted(adapters[0]):
@@ -61,10 +61,11 @@ def pack(corpus, out):
 
 
 def compare(manifest, adapters, out):
-    session = evaluate.open_session()
+    session, config = evaluate.open_session(), evaluate.packed_config(out)
     scores = {}
     for line, original, (_, restored) in zip(manifest, adapters, evaluate.read_packed(out)):
-        both = [evaluate.accuracy(evaluate.predictions(session, t), line["bits"]) for t in (original, restored)]
+        both = [evaluate.accuracy(evaluate.predictions(session, evaluate.scaled(t, config)), line["bits"])
+                for t in (original, restored)]
         scores.setdefault(line["split"], []).append(both)
     for split, pairs in scores.items():
         original, restored = np.mean(pairs, 0)

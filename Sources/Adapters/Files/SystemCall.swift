@@ -22,7 +22,7 @@ extension LoragenError {
 /// Refuses paths that C would read differently: empty ones and those with a NUL inside.
 func checkPath(_ path: String) throws(LoragenError) {
     if path.isEmpty { throw LoragenError(.invalidArgument, "the path is empty; expected the name of a file or folder") }
-    if path.utf8.contains(0) {
+    if hasNUL(path) {
         throw LoragenError(.invalidArgument, "\(path.prefix { $0 != "\0" }): the path has a NUL character inside")
     }
 }
@@ -61,4 +61,12 @@ func splitPath(_ path: String) -> (folder: String, name: String) {
 /// `folder/name`.
 func joinPath(_ folder: String, _ name: String) -> String {
     folder.utf8.last == UInt8(ascii: "/") ? folder + name : folder + "/" + name
+}
+
+/// Whether a text has a NUL inside, where C would see its end.
+func hasNUL(_ text: String) -> Bool {
+    let found = text.utf8.withContiguousStorageIfAvailable { bytes in
+        bytes.baseAddress.map { memchr($0, 0, bytes.count) != nil } ?? false
+    }
+    return found ?? text.utf8.contains(0)
 }

@@ -35,14 +35,20 @@ public enum AdapterFile {
         var metadata = file.metadata
         metadata[layoutKey] = nil
         metadata["format"] = nil
+        // All of them before the memory is asked for, so that its size is the file's and not only the layout's word.
+        var tensors: [SafetensorsTensor] = []
+        tensors.reserveCapacity(layout.tensors.count)
+        for place in layout.tensors {
+            let tensor = try file.require(place.name)
+            if tensor.shape != place.shape {
+                throw LoragenError(
+                    .format,
+                    "\(path): tensor '\(place.name)' is \(tensor.shape); the file's layout says \(place.shape)")
+            }
+            tensors.append(tensor)
+        }
         let adapter = try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
-            for place in layout.tensors {
-                let tensor = try file.require(place.name)
-                if tensor.shape != place.shape {
-                    throw LoragenError(
-                        .format,
-                        "\(path): tensor '\(place.name)' is \(tensor.shape); the file's layout says \(place.shape)")
-                }
+            for (tensor, place) in zip(tensors, layout.tensors) {
                 try file.read(tensor, into: UnsafeMutableBufferPointer(rebasing: target[place.range]))
             }
         }

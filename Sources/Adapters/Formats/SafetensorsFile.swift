@@ -25,10 +25,7 @@ public final class SafetensorsFile: Sendable {
         tensors = header.tensors
         dataStart = header.dataStart
         self.file = file
-        var index: [ByteKey: Int] = [:]
-        index.reserveCapacity(header.tensors.count)
-        for (i, tensor) in header.tensors.enumerated() { index[ByteKey(tensor.name)] = i }
-        self.index = index
+        index = header.index
     }
 
     /// The tensor of that name, `nil` if there is none.

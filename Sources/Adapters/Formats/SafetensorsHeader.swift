@@ -27,6 +27,8 @@ struct SafetensorsHeader {
     var metadata: [String: String] = [:]
     /// In the order of their bytes in the file.
     var tensors: [SafetensorsTensor] = []
+    /// Index into `tensors` by name.
+    var index: [ByteKey: Int] = [:]
     /// Where the first tensor begins in the file.
     var dataStart = 0
 
@@ -54,13 +56,28 @@ struct SafetensorsHeader {
         try reader.read()
         metadata = reader.metadata
         tensors = reader.tensors
+        index = reader.index
+        sortByPlace()
         try checkPlaces(size: file.count - dataStart, path: path)
     }
 
+    /// Most files have their entries in the order of the bytes; the others are sorted here.
+    private mutating func sortByPlace() {
+        let places = tensors.enumerated().map { (begin: $1.begin, end: $1.end, old: $0) }
+        func isBefore(_ a: (begin: Int, end: Int, old: Int), _ b: (begin: Int, end: Int, old: Int)) -> Bool {
+            (a.begin, a.end) < (b.begin, b.end)
+        }
+        if zip(places, places.dropFirst()).allSatisfy({ !isBefore($1, $0) }) { return }
+        let sorted = places.sorted(by: isBefore)
+        var new = [Int](repeating: 0, count: sorted.count)
+        for (place, entry) in sorted.enumerated() { new[entry.old] = place }
+        tensors = sorted.map { tensors[$0.old] }
+        index = index.mapValues { new[$0] }
+    }
+
     /// Sorted by place, the tensors must cover the bytes after the header exactly: no hole, no overlap, no rest.
-    private mutating func checkPlaces(size: Int, path: String) throws(LoragenError) {
+    private func checkPlaces(size: Int, path: String) throws(LoragenError) {
         if tensors.isEmpty { throw LoragenError(.format, "\(path): there is no tensor in it") }
-        tensors.sort { ($0.begin, $0.end) < ($1.begin, $1.end) }
         var next = 0
         for tensor in tensors {
             if tensor.begin != next {
@@ -86,10 +103,16 @@ private struct Reader {
     var scanner: JSONScanner
     var metadata: [String: String] = [:]
     var tensors: [SafetensorsTensor] = []
-    private var names: Set<ByteKey> = []
+    var index: [ByteKey: Int] = [:]
     private var hasMetadata = false
 
-    init(scanner: JSONScanner) { self.scanner = scanner }
+    init(scanner: JSONScanner) {
+        self.scanner = scanner
+        // An entry takes about 120 bytes of text; the tables then rarely grow.
+        let guess = scanner.bytes.count / 120
+        tensors.reserveCapacity(guess)
+        index.reserveCapacity(guess)
+    }
 
     mutating func read() throws(LoragenError) {
         if scanner.peek != UInt8(ascii: "{") || scanner.isAtEnd { throw scanner.unexpected("'{', the header's start") }
@@ -112,12 +135,12 @@ private struct Reader {
             hasMetadata = true
             return try readMetadata()
         }
-        if name.isEmpty || name.utf8.count > SafetensorsHeader.nameLimit || name.utf8.contains(0) {
+        if name.isEmpty || name.utf8.count > SafetensorsHeader.nameLimit || hasNUL(name) {
             throw scanner.error(
                 "a tensor name of \(name.utf8.count) bytes or with a NUL in it; expected 1 to "
                     + "\(SafetensorsHeader.nameLimit) bytes without", at: position)
         }
-        if !names.insert(ByteKey(name)).inserted {
+        if index.updateValue(tensors.count, forKey: ByteKey(name)) != nil {
             throw scanner.error("tensor '\(shortened(name))' a second time", at: position)
         }
         if tensors.count >= SafetensorsHeader.tensorLimit {
@@ -154,17 +177,17 @@ private struct Reader {
         repeat {
             scanner.skipSpace()
             let position = scanner.position
-            let field = try scanner.string()
+            let field = try readField(name)
             try scanner.expect(":")
             let isNew: Bool
             switch field {
-            case "dtype":
+            case .dtype:
                 isNew = type == nil
                 type = try readType(name)
-            case "shape":
+            case .shape:
                 isNew = shape == nil
                 shape = try readShape(name)
-            case "data_offsets":
+            case .offsets:
                 isNew = place == nil
                 try scanner.expect("[")
                 let begin = try scanner.count("a data offset")
@@ -172,12 +195,8 @@ private struct Reader {
                 let end = try scanner.count("a data offset")
                 try scanner.expect("]")
                 place = (begin, end)
-            default:
-                throw scanner.error(
-                    "tensor '\(shortened(name))' has a field '\(shortened(field))'; expected dtype, shape and "
-                        + "data_offsets only", at: position)
             }
-            if !isNew { throw scanner.error("tensor '\(shortened(name))' has '\(field)' twice", at: position) }
+            if !isNew { throw scanner.error("tensor '\(shortened(name))' has '\(field.rawValue)' twice", at: position) }
         } while scanner.skip(",")
         try scanner.expect("}", or: "','")
         guard let type, let shape, let place else {
@@ -198,19 +217,35 @@ private struct Reader {
             name: name, type: type, shape: shape, count: size.elements, begin: place.begin, end: place.end)
     }
 
-    private mutating func readType(_ name: String) throws(LoragenError) -> ElementType {
-        scanner.skipSpace()
+    private enum Field: String {
+        case dtype, shape
+        case offsets = "data_offsets"
+    }
+
+    private mutating func readField(_ tensor: String) throws(LoragenError) -> Field {
+        // The usual spellings without making strings of them.
+        if scanner.skip(token: "\"dtype\"") { return .dtype }
+        if scanner.skip(token: "\"shape\"") { return .shape }
+        if scanner.skip(token: "\"data_offsets\"") { return .offsets }
         let position = scanner.position
         let text = try scanner.string()
-        switch text {
-        case "F32": return .f32
-        case "F16": return .f16
-        case "BF16": return .bf16
-        default: break
+        guard let field = Field(rawValue: text) else {
+            throw scanner.error(
+                "tensor '\(shortened(tensor))' has a field '\(shortened(text))'; expected dtype, shape and "
+                    + "data_offsets only", at: position)
         }
+        return field
+    }
+
+    private mutating func readType(_ tensor: String) throws(LoragenError) -> ElementType {
+        if scanner.skip(token: "\"F32\"") { return .f32 }
+        if scanner.skip(token: "\"F16\"") { return .f16 }
+        if scanner.skip(token: "\"BF16\"") { return .bf16 }
+        let position = scanner.position
+        let text = try scanner.string()
         guard let type = ElementType(rawValue: text) else {
             throw scanner.error(
-                "tensor '\(shortened(name))' has the unknown dtype '\(shortened(text))'", at: position)
+                "tensor '\(shortened(tensor))' has the unknown dtype '\(shortened(text))'", at: position)
         }
         return type
     }

@@ -31,7 +31,7 @@ public struct SafetensorsWriter {
         _ name: String, type: ElementType, shape: [Int], source: @escaping Source
     ) throws(LoragenError) {
         if name == "__metadata__" || name.isEmpty || name.utf8.count > SafetensorsHeader.nameLimit
-            || name.utf8.contains(0)
+            || hasNUL(name)
         {
             throw LoragenError(.invalidArgument, "a tensor cannot be called '\(shortened(name))' in safetensors")
         }

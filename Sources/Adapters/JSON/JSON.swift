@@ -1,3 +1,4 @@
+import Glibc
 import Tensor
 
 /// A JSON value. Whole numbers that fit keep their 64 bits; all other numbers are doubles.
@@ -69,7 +70,16 @@ struct ByteKey: Hashable, Sendable {
         self.text = text
     }
 
-    static func == (a: ByteKey, b: ByteKey) -> Bool { a.text.utf8.elementsEqual(b.text.utf8) }
+    static func == (a: ByteKey, b: ByteKey) -> Bool {
+        let same = a.text.utf8.withContiguousStorageIfAvailable { a in
+            b.text.utf8.withContiguousStorageIfAvailable { b in
+                guard a.count == b.count else { return false }
+                guard let first = a.baseAddress, let second = b.baseAddress else { return true }
+                return memcmp(first, second, a.count) == 0
+            }
+        }
+        return (same ?? nil) ?? a.text.utf8.elementsEqual(b.text.utf8)
+    }
 
     func hash(into hasher: inout Hasher) {
         let done: Void? = text.utf8.withContiguousStorageIfAvailable {
@@ -80,7 +90,16 @@ struct ByteKey: Hashable, Sendable {
 }
 
 /// The order of names in files: by UTF-8 bytes, as Rust and Python's `sorted` on encoded names have it.
-public func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
+public func precedes(_ a: String, _ b: String) -> Bool {
+    let fast = a.utf8.withContiguousStorageIfAvailable { a in
+        b.utf8.withContiguousStorageIfAvailable { b in
+            guard let first = a.baseAddress, let second = b.baseAddress else { return a.count < b.count }
+            let order = memcmp(first, second, min(a.count, b.count))
+            return order == 0 ? a.count < b.count : order < 0
+        }
+    }
+    return (fast ?? nil) ?? a.utf8.lexicographicallyPrecedes(b.utf8)
+}
 
 // MARK: - Reading values
 

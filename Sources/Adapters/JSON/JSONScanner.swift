@@ -1,3 +1,4 @@
+import Glibc
 import Tensor
 
 /// Reads the tokens of a JSON text, byte by byte, and says where it stopped being one. Never reads outside `bytes`.
@@ -78,6 +79,17 @@ struct JSONScanner {
         }
         if !matches { throw unexpected("'\(text)'") }
         position += text.utf8CodeUnitCount
+    }
+
+    /// Skips space and, if it comes next, this very token; the text of it must be plain ASCII.
+    mutating func skip(token: StaticString) -> Bool {
+        skipSpace()
+        let count = token.utf8CodeUnitCount
+        guard bytes.count - position >= count, let base = bytes.baseAddress,
+            memcmp(base + position, token.utf8Start, count) == 0
+        else { return false }
+        position += count
+        return true
     }
 
     // MARK: Numbers
@@ -165,9 +177,10 @@ struct JSONScanner {
     }
 
     private func utf8(_ part: Slice<UnsafeRawBufferPointer>, at place: Int) throws(LoragenError) -> String {
-        guard let text = String(validating: part, as: UTF8.self) else {
-            throw error("a string that is not valid UTF-8", at: place)
+        let text = UnsafeRawBufferPointer(rebasing: part).withMemoryRebound(to: UInt8.self) {
+            String(validating: $0, as: UTF8.self)
         }
+        guard let text else { throw error("a string that is not valid UTF-8", at: place) }
         return text
     }
 

@@ -1,4 +1,5 @@
 import Adapters
+import Conditions
 import Glibc
 import Tensor
 

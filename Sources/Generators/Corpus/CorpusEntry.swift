@@ -1,4 +1,5 @@
 import Adapters
+import Conditions
 import Tensor
 
 /// Which part of a corpus an adapter belongs to. Splits are by task: no task is in two of them.
@@ -26,13 +27,6 @@ public enum Split: Int32, Sendable {
         case .test: "test"
         }
     }
-}
-
-/// What a host may condition on.
-public enum ConditionKind: Int32, Sendable {
-    case none = 0
-    case vector = 1
-    case bits = 2
 }
 
 /// One adapter of a corpus, as its manifest describes it.

@@ -86,6 +86,25 @@ import Testing
         #expect(failure { _ = try Adapter.read(path: scratch("none")) }.code == .io)
     }
 
+    @Test("A single file whose layout promises other tensors is refused before memory is asked for") func lyingLayout()
+        throws
+    {
+        let scratch = try Scratch()
+        let huge = try Layout(
+            modules: [ModuleShape(name: "m", inputs: 1 << 20, outputs: 1 << 10, rank: 1 << 10, alpha: 1)])
+        func file(_ shape: [Int], _ names: [String]) throws -> LoragenError {
+            var writer = SafetensorsWriter(metadata: [AdapterFile.layoutKey: try huge.json.text()])
+            for name in names { try writer.add(name, shape: shape, elements: [Float](repeating: 0, count: 4)) }
+            try writer.write(to: scratch("a"))
+            return failure { _ = try AdapterFile.read(path: scratch("a")) }
+        }
+        let names = huge.tensors.map(\.name)
+        #expect(contains(try file([2, 2], names).message, "is [2, 2]; the file's layout says [1024, 1048576]"))
+        #expect(contains(try file([2, 2], ["x"] + names).message, "'x' is not in the file's layout"))
+        #expect(contains(try file([2, 2], ["x"]).message, "'x' is not in the file's layout"))
+        #expect(contains(try file([2, 2], ["x", "y"]).message, "is missing"))
+    }
+
     @Test("Target modules: short names only where they pick no more than the adapter has") func targets() throws {
         func targets(_ names: [String], given: [String] = []) throws -> [String] {
             var modules: [ModuleShape] = []

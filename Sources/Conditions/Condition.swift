@@ -1,0 +1,44 @@
+import Tensor
+
+/// What a host may condition on.
+public enum ConditionKind: Int32, Sendable {
+    case none = 0
+    case vector = 1
+    /// Label bits: numbers that are 0 or 1.
+    case bits = 2
+}
+
+/// Shifts and scales conditions to mean 0 and deviation 1 over the training tasks.
+public struct ConditionScale: Sendable {
+    public let shift: [Float]
+    public let scale: [Float]
+
+    /// Both of the condition's length.
+    public init(shift: [Float], scale: [Float]) {
+        self.shift = shift
+        self.scale = scale
+    }
+
+    /// Measures the conditions of a training split, `[n][C]`.
+    public init(fitting conditions: [[Float]]) {
+        let n = Double(max(1, conditions.count))
+        let width = conditions.first?.count ?? 0
+        var mean = [Double](repeating: 0, count: width)
+        var square = mean
+        for c in conditions {
+            for i in 0..<width { mean[i] += Double(c[i]) / n }
+        }
+        for c in conditions {
+            for i in 0..<width { square[i] += (Double(c[i]) - mean[i]) * (Double(c[i]) - mean[i]) / n }
+        }
+        shift = mean.map { Float($0) }
+        // An entry that never changes carries nothing; it stays zero.
+        scale = square.map { $0 > 1e-12 ? Float(1 / $0.squareRoot()) : 0 }
+    }
+
+    /// Standardised conditions, `[n, C]`.
+    public func callAsFunction(_ conditions: [[Float]]) -> Tensor<Float> {
+        let values = conditions.flatMap { c in c.indices.map { (c[$0] - shift[$0]) * scale[$0] } }
+        return Tensor(values, shape: [conditions.count, shift.count])
+    }
+}
