@@ -77,7 +77,7 @@ enum { LORAGEN_LOG_DEBUG = 0, LORAGEN_LOG_INFO = 1, LORAGEN_LOG_WARNING = 2 };
 typedef void (*loragen_log_callback)(int32_t level, const char *message, void *payload);
 
 /* Sends the library's remarks to `callback`, from whichever thread makes them; NULL (the start value) drops them.
- * Do not call the library from inside the callback. */
+ * Do not call the library from inside the callback. One that has begun may still run when this returns. */
 void loragen_set_log(loragen_log_callback callback, void *payload);
 
 /* The most threads that one call uses, the caller's own included: 1 to 16. The start value is the number of CPUs

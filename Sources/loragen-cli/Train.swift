@@ -51,7 +51,7 @@ struct Train: ParsableCommand {
         let generator = try make { loragen_generator_open($0, out) }
         defer { loragen_generator_free(generator) }
         print("wrote \(out)")
-        print(try reportText(string(loragen_generator_report(generator))))
+        print(try reportText(string(loragen_generator_report(generator)), isBrief: true))
     }
 
     private func train(on corpus: OpaquePointer) throws {
