@@ -83,7 +83,8 @@ part "layout of the structs" gcc -std=c11 -Wall -Wextra -pedantic -Werror -fsynt
 part "hostile arguments" "$work/hostile" "$generator" "$corpus" "$(fresh)"
 if wanted valgrind; then
     part "hostile arguments under valgrind" valgrind -q --error-exitcode=9 --leak-check=full \
-        --suppressions="$here/valgrind.supp" --errors-for-leak-kinds=definite --show-leak-kinds=definite "$work/hostile" "$generator" "$corpus" "$(fresh)"
+        --suppressions="$here/valgrind.supp" --errors-for-leak-kinds=definite --show-leak-kinds=definite \
+        "$work/hostile" "$generator" "$corpus" "$(fresh)"
 fi
 part "guest" "$work/embedding" "$lib/libloragen.so.0" "$generator" "$corpus" "$(fresh)"
 part "C++ binding" "$work/binding" "$generator" "$corpus" "$(fresh)"
