@@ -2,7 +2,6 @@
 
 import math
 import os
-import resource
 import sys
 import time
 
@@ -36,6 +35,12 @@ def set_hashed(parameters):
             p.copy_(torch.from_numpy(hashed(tuple(p.shape), 100 + index, scale, centre)))
 
 
+def peak_memory():
+    """VmHWM: ru_maxrss would start from the parent's, which a child inherits until it starts its own program."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+
 class Work:
     def __init__(self, run, result):
         self.run, self.result = run, result
@@ -60,6 +65,7 @@ def product(variant, x, w, transposed):
         from torch.utils import mkldnn
 
         fast, data = mkldnn.to_mkldnn(layer.eval()), a.to_mkldnn()
+        torch.set_grad_enabled(False)
         return Work(lambda: fast(data), lambda: [fast(data).to_dense().numpy()])
     f = (lambda: torch.nn.functional.linear(a, b)) if transposed else (lambda: a @ b)
     if variant == "compile":
@@ -257,7 +263,7 @@ def main():
                 times.append(time.perf_counter() - start)
             print(*times, flush=True)
         elif line == "memory":
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+            print(peak_memory(), flush=True)
         else:
             with open(line, "wb") as file:
                 for part in w.result():
