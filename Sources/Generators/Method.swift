@@ -68,8 +68,7 @@ enum MethodRegistry {
         let presets: [(name: String, settings: Settings)]
         /// Numbers that the trained method keeps, before any of them is allocated.
         let weightCount: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Int
-        /// The random numbers are for the first weights.
-        let make: @Sendable (Settings, ProblemSize, Random) throws(LoragenError) -> any Method
+        let make: @Sendable (Settings, ProblemSize, UInt64) throws(LoragenError) -> any Method
     }
 
     static let entries: [Entry] = [CondPDiff.entry] + baselineEntries

@@ -8,15 +8,6 @@ public struct Random: Sendable, Equatable {
     public var stream: UInt64
     /// Blocks of 128 bits used so far. Every call starts at a new block.
     public var position: UInt64
-    private var writes = true
-
-    /// Stands where weights are made that are loaded afterwards, every one of them: tensors keep the memory as they got
-    /// it, so that opening a file costs neither the numbers nor the pages.
-    public static let unwritten: Random = {
-        var random = Random(seed: 0)
-        random.writes = false
-        return random
-    }()
 
     public init(seed: UInt64, stream: UInt64 = 0, position: UInt64 = 0) {
         self.seed = seed
@@ -44,7 +35,7 @@ public struct Random: Sendable, Equatable {
     public mutating func fillUniform<E: Element>(
         _ buffer: UnsafeMutableBufferPointer<E>, low: Double = 0, high: Double = 1
     ) {
-        guard writes, let base = buffer.baseAddress else { return }
+        guard let base = buffer.baseAddress else { return }
         let perBlock = E.self == Float.self ? 4 : 2
         let (seed, stream, start) = (seed, stream, take(buffer.count, perBlock: perBlock))
         Threads.over(buffer.count, grain: 8192) { at, n in
@@ -56,7 +47,7 @@ public struct Random: Sendable, Equatable {
     public mutating func fillNormal<E: Element>(
         _ buffer: UnsafeMutableBufferPointer<E>, mean: Double = 0, deviation: Double = 1
     ) {
-        guard writes, let base = buffer.baseAddress else { return }
+        guard let base = buffer.baseAddress else { return }
         let (seed, stream, start) = (seed, stream, take(buffer.count, perBlock: 4))
         Threads.over(buffer.count, grain: 8192) { at, n in
             lk_normal(E.kind, seed, stream, start &+ UInt64(at / 4), n, mean, deviation, base + at)

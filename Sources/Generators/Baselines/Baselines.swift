@@ -44,7 +44,7 @@ let baselineEntries: [MethodRegistry.Entry] = [
         ])
     ) { settings, size throws(LoragenError) in
         try MLPMethod.weightCount(settings, size)
-    } make: { settings, size, random throws(LoragenError) in try MLPMethod(settings, size, random) },
+    } make: { settings, size, seed throws(LoragenError) in try MLPMethod(settings, size, seed) },
 ]
 
 /// A baseline that has a closed form and does not sample.
