@@ -1,3 +1,4 @@
+import Conditions
 import NN
 import Tensor
 
@@ -22,6 +23,12 @@ extension CondPDiff {
         return shape
     }
 
+    /// Products of two entries are features only where they are few.
+    static func order(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Int {
+        let order = try settings.integer("interactions", 1...2)
+        return size.conditions <= 64 ? order : 1
+    }
+
     static func autoencoder(
         _ settings: Settings, _ size: ProblemSize, _ random: inout Random
     ) throws(LoragenError) -> any Autoencoder<Float> {
@@ -40,7 +47,7 @@ extension CondPDiff {
     ) throws(LoragenError) -> any Denoiser<Float> {
         let name = try settings.choice("denoiser", denoisers)
         _ = try denoiserCount(name, settings, size, latents)
-        let conditions = size.conditions
+        let conditions = Interactions.count(length: size.conditions, order: try order(settings, size))
         switch name {
         case "residual":
             return ResidualDenoiser(
@@ -90,7 +97,7 @@ extension CondPDiff {
     private static func denoiserCount(
         _ name: String, _ settings: Settings, _ size: ProblemSize, _ latents: Int
     ) throws(LoragenError) -> Int {
-        let conditions = size.conditions
+        let conditions = Interactions.count(length: size.conditions, order: try order(settings, size))
         switch name {
         case "residual":
             return ResidualDenoiser.parameterCount(

@@ -1,4 +1,5 @@
 import Adapters
+import Conditions
 import NN
 import Tensor
 
@@ -15,7 +16,9 @@ final class CondPDiff: Method, Module {
     let denoiser: any Denoiser<Float>
     let schedule: NoiseSchedule
     let prediction: Prediction
-    let conditionCount: Int
+    /// What the denoiser sees of a condition.
+    let interactions: Interactions
+    var conditionCount: Int { interactions.terms.count }
     private let settings: Settings
     /// What latents are multiplied by before diffusion; 1 for autoencoders whose latents are bounded.
     let latentScale = ModuleBuffer<Float>(Tensor([1]))
@@ -26,7 +29,7 @@ final class CondPDiff: Method, Module {
 
     init(_ settings: Settings, _ size: ProblemSize, _ seed: UInt64) throws(LoragenError) {
         self.settings = settings
-        conditionCount = size.conditions
+        interactions = Interactions(length: size.conditions, order: try Self.order(settings, size))
         let timesteps = try settings.integer("timesteps", 2...100_000)
         schedule = NoiseSchedule(
             NoiseSchedule.Kind(rawValue: try settings.choice("schedule", ["linear", "cosine"])) ?? .linear,
@@ -89,7 +92,7 @@ final class CondPDiff: Method, Module {
     ) throws(LoragenError) -> Tensor<Float> {
         let steps = sampling.sampler is DDPM ? schedule.count : min(sampling.steps, schedule.count)
         let n = conditions.shape[0]
-        let condition = conditionCount > 0 ? conditions : nil
+        let condition = conditionCount > 0 ? interactions(conditions) : nil
         let isGuided = conditionCount > 0 && sampling.guidance != 1
         var done = 0
         let latents = try sampling.sampler.sample(
