@@ -22,7 +22,7 @@ final class Ridge: Module {
     /// - Parameter order: 1 for the entries alone, 2 with the products of two.
     init(size: ProblemSize, order: Int) {
         interactions = Interactions(length: size.conditions, order: order)
-        weights = ModuleBuffer(.zeros([1 + interactions.terms.count, size.values]))
+        weights = ModuleBuffer(.pending([1 + interactions.terms.count, size.values]))
     }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("weights", weights) }
