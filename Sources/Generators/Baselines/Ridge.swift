@@ -1,4 +1,3 @@
-import Conditions
 import NN
 import Tensor
 
@@ -7,7 +6,8 @@ import Tensor
 final class Ridge: Module {
     /// `[terms, values]`.
     let weights: ModuleBuffer<Float>
-    private let interactions: Interactions
+    /// The entries of the condition that each feature multiplies, `[]` for the constant.
+    private let terms: [[Int]]
 
     /// Features of a condition; their number grows with its length to the power of the order.
     static func termCount(_ size: ProblemSize, order: Int) throws(LoragenError) -> Int {
@@ -16,13 +16,21 @@ final class Ridge: Module {
                 .unsupported,
                 "ridge regression from \(size.conditions) numbers and their pairs is too large; use \"kernel-ridge\"")
         }
-        return 1 + Interactions.count(length: size.conditions, order: order)
+        return 1 + size.conditions + (order > 1 ? size.conditions * (size.conditions - 1) / 2 : 0)
     }
 
     /// - Parameter order: 1 for the entries alone, 2 with the products of two.
     init(size: ProblemSize, order: Int) {
+<<<<<<< HEAD
         interactions = Interactions(length: size.conditions, order: order)
         weights = ModuleBuffer(.pending([1 + interactions.terms.count, size.values]))
+=======
+        let c = size.conditions
+        let pairs = (0..<c).flatMap { i in (i + 1..<max(c, i + 1)).map { [i, $0] } }
+        let all = [[]] + (0..<c).map { [$0] } + (order > 1 ? pairs : [])
+        terms = all
+        weights = ModuleBuffer(.zeros([all.count, size.values]))
+>>>>>>> parent of 029efa3 (Denoiser sees pairs of condition entries; wider, with more dropout and all latents)
     }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("weights", weights) }
@@ -36,7 +44,7 @@ final class Ridge: Module {
         let scale = Double(data.vectors.shape[0])
         var best: (skill: Double, weights: Tensor<Float>)?
         for lambda in [1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1] {
-            let ridge = (0..<gram.count).map { $0 % (gram.shape[0] + 1) == 0 ? lambda * scale : 0 }
+            let ridge = (0..<terms.count * terms.count).map { $0 % (terms.count + 1) == 0 ? lambda * scale : 0 }
             let identity = Tensor<Double>(ridge, shape: gram.shape)
             weights.value = try typed { try choleskySolve(gram + identity, moment).converted() }
             let skill = try data.skill(self(data.validationConditions)) ?? -lambda
@@ -45,8 +53,15 @@ final class Ridge: Module {
         if let best { weights.value = best.weights }
     }
 
-    /// The features and a constant, `[n, terms]`, in double.
+    /// `[n, terms]`, in double.
     private func features(_ c: Tensor<Float>) -> Tensor<Double> {
-        .concatenate([.ones([c.shape[0], 1]), interactions(c.converted(to: Double.self))], axis: 1)
+        let (n, width) = (c.shape[0], c.shape[1])
+        let values = c.values
+        var result: [Double] = []
+        result.reserveCapacity(n * terms.count)
+        for i in 0..<n {
+            for term in terms { result.append(term.reduce(1) { $0 * Double(values[i * width + $1]) }) }
+        }
+        return Tensor(result, shape: [n, terms.count])
     }
 }

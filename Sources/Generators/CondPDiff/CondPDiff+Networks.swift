@@ -1,4 +1,3 @@
-import Conditions
 import NN
 import Tensor
 
@@ -23,12 +22,6 @@ extension CondPDiff {
         return shape
     }
 
-    /// Products of two entries are features only where they are few.
-    static func order(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Int {
-        let order = try settings.integer("interactions", 1...2)
-        return size.conditions <= 64 ? order : 1
-    }
-
     static func autoencoder(
         _ settings: Settings, _ size: ProblemSize, _ random: inout Random
     ) throws(LoragenError) -> any Autoencoder<Float> {
@@ -47,7 +40,7 @@ extension CondPDiff {
     ) throws(LoragenError) -> any Denoiser<Float> {
         let name = try settings.choice("denoiser", denoisers)
         _ = try denoiserCount(name, settings, size, latents)
-        let conditions = Interactions.count(length: size.conditions, order: try order(settings, size))
+        let conditions = size.conditions
         switch name {
         case "residual":
             return ResidualDenoiser(
@@ -97,7 +90,7 @@ extension CondPDiff {
     private static func denoiserCount(
         _ name: String, _ settings: Settings, _ size: ProblemSize, _ latents: Int
     ) throws(LoragenError) -> Int {
-        let conditions = Interactions.count(length: size.conditions, order: try order(settings, size))
+        let conditions = size.conditions
         switch name {
         case "residual":
             return ResidualDenoiser.parameterCount(

@@ -1,5 +1,4 @@
 import Adapters
-import Conditions
 import NN
 import Tensor
 
@@ -16,9 +15,7 @@ final class CondPDiff: Method, Module {
     let denoiser: any Denoiser<Float>
     let schedule: NoiseSchedule
     let prediction: Prediction
-    /// What the denoiser sees of a condition.
-    let interactions: Interactions
-    var conditionCount: Int { interactions.terms.count }
+    let conditionCount: Int
     private let settings: Settings
     /// What latents are multiplied by before diffusion; 1 for autoencoders whose latents are bounded.
     let latentScale = ModuleBuffer<Float>(Tensor([1]))
@@ -29,7 +26,7 @@ final class CondPDiff: Method, Module {
 
     init(_ settings: Settings, _ size: ProblemSize, _ random: Random) throws(LoragenError) {
         self.settings = settings
-        interactions = Interactions(length: size.conditions, order: try Self.order(settings, size))
+        conditionCount = size.conditions
         let timesteps = try settings.integer("timesteps", 2...100_000)
         schedule = NoiseSchedule(
             NoiseSchedule.Kind(rawValue: try settings.choice("schedule", ["linear", "cosine"])) ?? .linear,
@@ -92,7 +89,7 @@ final class CondPDiff: Method, Module {
     ) throws(LoragenError) -> Tensor<Float> {
         let steps = sampling.sampler is DDPM ? schedule.count : min(sampling.steps, schedule.count)
         let n = conditions.shape[0]
-        let condition = conditionCount > 0 ? interactions(conditions) : nil
+        let condition = conditionCount > 0 ? conditions : nil
         let isGuided = conditionCount > 0 && sampling.guidance != 1
         var done = 0
         let latents = try sampling.sampler.sample(

@@ -12,7 +12,7 @@ extension CondPDiff {
         "space": "product", "factors": "raw", "normaliser": "global", "outputFrame": 8, "inputFrame": 4,
         "autoencoder": "principal", "latents": 511, "autoencoderSteps": 0, "autoencoderBatch": 64,
         "autoencoderRate": 1e-3, "autoencoderWeightDecay": 0.0, "autoencoderDecay": 0.3,
-        "denoiser": "residual", "width": 512, "blocks": 2, "dropout": 0.3, "interactions": 2,
+        "denoiser": "residual", "width": 512, "blocks": 2, "dropout": 0.3,
         "steps": 2000, "batch": 128, "rate": 1e-3, "weightDecay": 0.01, "decay": 1.0, "ema": 0.999,
         "clip": 1.0, "conditionDropout": 0.05, "patience": 10, "validationInterval": 100,
         "prediction": "sample", "schedule": "linear", "timesteps": 1000, "latentDeviation": 1.0, "clipLatents": false,
@@ -23,7 +23,7 @@ extension CondPDiff {
     private static let nlp = ours.changing([
         "space": "factors", "normaliser": "per-task",
         "autoencoder": "nlp", "autoencoderSteps": 40_000, "autoencoderBatch": 256, "autoencoderWeightDecay": 0.01,
-        "autoencoderDecay": 0.0, "denoiser": "nlp", "interactions": 1, "steps": 40_000, "batch": 256, "decay": 0.0, "ema": 0.0, "clip": 0.0,
+        "autoencoderDecay": 0.0, "denoiser": "nlp", "steps": 40_000, "batch": 256, "decay": 0.0, "ema": 0.0, "clip": 0.0,
         "conditionDropout": 0.0, "patience": 1_000_000, "validationInterval": 1000, "prediction": "noise",
         "latentDeviation": 0.0, "clipLatents": true, "sampler": "ddpm", "largeVariance": true, "samplingSteps": 1000,
     ])

@@ -45,7 +45,6 @@ final class DiffusionStage: TrainingStage {
     private let conditionDropout: Double
     private let latentDeviation: Double
     private var latents = Tensor<Float>([0])
-    private var conditions = Tensor<Float>([0])
 
     var module: any Module<Float> { model.denoiser }
     var cost: Double { 6 * Double(batch) * Double(model.denoiser.parameterCount) }
@@ -77,7 +76,6 @@ final class DiffusionStage: TrainingStage {
         }
         model.latentScale.value = Tensor([Float(scale)])
         latents = raw * Double(Float(scale))
-        conditions = model.interactions(data.conditions)
     }
 
     func loss(step: Int) -> Tensor<Float> {
@@ -91,7 +89,7 @@ final class DiffusionStage: TrainingStage {
         var condition: Tensor<Float>?
         if model.conditionCount > 0 {
             let kept: [Float] = (0..<batch).map { _ in random.uniform() < conditionDropout ? 0 : 1 }
-            condition = conditions.gather(rows) * Tensor(kept, shape: [batch, 1])
+            condition = data.conditions.gather(rows) * Tensor(kept, shape: [batch, 1])
         }
         let x = signal * clean + noise * epsilon
         let output =
