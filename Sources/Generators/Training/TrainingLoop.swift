@@ -11,7 +11,7 @@ struct TrainingLoop {
     var progress: ProgressHandler?
 
     /// Trains until the last stage is done. Afterwards every stage's weights are those to keep: of the best look at the
-    /// validation tasks, or the last.
+    /// validation tasks, or the last. The checkpoint stays until the caller has written what was trained.
     func run() throws(LoragenError) {
         var state = try checkpoint?.load()
         var reporter = ProgressReporter(progress)
@@ -31,7 +31,6 @@ struct TrainingLoop {
             state = nil
             try train(run, index, &reporter, &clock)
         }
-        checkpoint?.remove()
     }
 
     private func train(
