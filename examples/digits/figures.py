@@ -15,7 +15,7 @@ def draw_table(rows, counts, path):
     "seen": (mean, deviation)}. The axis is the share of wrong answers on a logarithmic scale, labelled by right ones, so
     that 50 % and 98 % both have room."""
     figure, axes = plt.subplots(figsize=(9, 0.42 * len(rows) + 1.3))
-    least, most = 0.7, 75
+    least, most = 0.5, 75
     for i, row in enumerate(rows):
         for key, colour, shift in (("test", TEST, -0.14), ("seen", SEEN, 0.14)):
             mean, deviation = row[key]
