@@ -10,7 +10,7 @@ final class Scratch: Sendable {
     let path: String
 
     init() throws {
-        path = NSTemporaryDirectory() + "/loragen-test-" + UUID().uuidString
+        path = FileManager.default.temporaryDirectory.path + "/loragen-test-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
 

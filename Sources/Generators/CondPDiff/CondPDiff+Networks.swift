@@ -43,7 +43,7 @@ extension CondPDiff {
         let conditions = size.conditions
         switch name {
         case "residual":
-            return ResidualDenoiser(
+            return ResidualDenoiser<Float>(
                 latentCount: latents, conditionCount: conditions, width: try settings.integer("width", 1...65536),
                 blocks: try settings.integer("blocks", 1...256), dropout: try settings.number("dropout", 0...0.9),
                 random: &random)
@@ -132,7 +132,7 @@ extension CondPDiff {
         let conditions = size.conditions
         switch name {
         case "residual":
-            return ResidualDenoiser.parameterCount(
+            return ResidualDenoiser<Float>.parameterCount(
                 latentCount: latents, conditionCount: conditions, width: try settings.integer("width", 1...65536),
                 blocks: try settings.integer("blocks", 1...256))
         case "vision":
