@@ -69,6 +69,10 @@ public final class Generator: @unchecked Sendable {
                 }
                 if cancelled { throw LoragenError(.cancelled, "generation was cancelled") }
             }
+            guard vector.isFinite else {
+                throw LoragenError(
+                    .nonFinite, "\(method) gave numbers that are not finite; the condition may be far from the trained ones")
+            }
             let origin = try origin(vector, condition, request, sample, sampling)
             adapters.append(
                 try file.representation.decode(vector, group: group, metadata: ["loragen.origin": origin]))

@@ -77,6 +77,14 @@ struct GeneratorFile {
     /// Opens a file and builds its method on the mapped memory. Throws `.version` for a later version, `.format` for
     /// anything that this library would not have written.
     static func read(path: String) throws(LoragenError) -> (file: GeneratorFile, model: any Method) {
+        do throws(LoragenError) { return try readChecked(path) } catch {
+            // What would be the caller's mistake elsewhere (a method, a setting, a size) is the file's here.
+            let code = [.io, .version, .memory].contains(error.code) ? error.code : .format
+            throw LoragenError(code, error.message.hasPrefix(path) ? error.message : "\(path): \(error.message)")
+        }
+    }
+
+    private static func readChecked(_ path: String) throws(LoragenError) -> (file: GeneratorFile, model: any Method) {
         let file = try SafetensorsFile(path: path)
         guard file.metadata["format"] == format else {
             throw LoragenError(
@@ -100,6 +108,7 @@ struct GeneratorFile {
             return value
         }
         let layout = try Layout(json: about["layout"] ?? .null, source: path)
+        try checkLayout(file, layout)
         let size = ProblemSize(
             values: try count("values", 1...Layout.valueLimit), conditions: try count("conditions", 0...(1 << 24)),
             examples: try count("examples", 1...(1 << 28)))
@@ -170,6 +179,17 @@ struct GeneratorFile {
         guard weightCount <= held else {
             throw LoragenError(
                 .format, "\(file.path): its settings need \(weightCount) weights; it holds \(held)")
+        }
+    }
+
+    /// Nor may its adapters be far larger than what they are made from. Frames and statistics hold about as many numbers
+    /// as an adapter, unless its ranks pass its dimensions.
+    private static func checkLayout(_ file: SafetensorsFile, _ layout: Layout) throws(LoragenError) {
+        let held = file.dataStart + (file.tensors.last?.end ?? 0)
+        guard layout.valueCount / 16 <= held / 4 else {
+            throw LoragenError(
+                .format,
+                "\(file.path): its layout has \(layout.valueCount) numbers, too many for a generator of \(held) bytes")
         }
     }
 

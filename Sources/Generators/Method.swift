@@ -68,6 +68,8 @@ enum MethodRegistry {
         let presets: [(name: String, settings: Settings)]
         /// Numbers that the trained method keeps, before any of them is allocated.
         let weightCount: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Int
+        /// About how many numbers a training holds besides its weights: activations of one batch, matrices of a fit.
+        let workspace: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Double
         /// The method with fresh weights; `Random.none` when they are about to be loaded.
         let make: @Sendable (Settings, ProblemSize, Random) throws(LoragenError) -> any Method
     }

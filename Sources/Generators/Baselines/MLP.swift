@@ -33,6 +33,11 @@ final class MLPMethod: Method, Module, TrainingStage {
         return (size.conditions + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * size.values
     }
 
+    static func workspace(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Double {
+        let hidden = 4 * Double(try settings.integer("layers", 1...64)) * Double(try settings.integer("width", 1...65536))
+        return Double(try settings.integer("batch", 1...65536)) * (hidden + 6 * Double(size.values))
+    }
+
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.children("layers", layers) }
 
     func callAsFunction(_ condition: Tensor<Float>) -> Tensor<Float> {

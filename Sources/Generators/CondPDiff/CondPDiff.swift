@@ -7,6 +7,8 @@ import Tensor
 final class CondPDiff: Method, Module {
     static let entry = MethodRegistry.Entry(name: "cond-pdiff", presets: presets) {
         settings, size throws(LoragenError) in try weightCount(settings, size)
+    } workspace: { settings, size throws(LoragenError) in
+        try workspace(settings, size)
     } make: { settings, size, random throws(LoragenError) in
         try CondPDiff(settings, size, random)
     }

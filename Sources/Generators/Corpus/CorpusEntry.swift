@@ -76,6 +76,9 @@ public struct CorpusEntry: Sendable, Equatable {
         guard !path.hasPrefix("/"), !path.split(separator: "/").contains("..") else {
             throw LoragenError(.format, "\(place), field \"path\": \"\(path)\" leaves the corpus")
         }
+        guard !path.utf8.contains(0) else {
+            throw LoragenError(.format, "\(place), field \"path\": it has a zero byte, which no file name can have")
+        }
         self.path = path
         task = try text("task") ?? path
         run = try text("run") ?? path
