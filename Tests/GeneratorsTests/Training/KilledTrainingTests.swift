@@ -11,12 +11,12 @@ private let programs: String = {
         .deletingLastPathComponent().path ?? ""
 }()
 
-private func start(_ arguments: [String]) throws -> Process {
+private func start(_ arguments: [String], errors: Pipe? = nil) throws -> Process {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: programs + "/loragen-cli")
     process.arguments = arguments
     process.standardOutput = FileHandle.nullDevice
-    process.standardError = FileHandle.nullDevice
+    process.standardError = errors ?? FileHandle.nullDevice
     try process.run()
     return process
 }
@@ -24,7 +24,7 @@ private func start(_ arguments: [String]) throws -> Process {
 @Suite struct KilledTrainingTests {
     /// A training that takes about a second, checkpoints included, of the synthetic corpus.
     private static func arguments(_ corpus: String, _ out: String, checkpoint: String? = nil) -> [String] {
-        let settings = ["latents=8", "width=16", "blocks=1", "steps=400", "batch=8", "timesteps=50", "samplingSteps=5"]
+        let settings = ["latents=8", "width=16", "blocks=1", "steps=6000", "patience=1000000", "batch=8", "timesteps=50", "samplingSteps=5"]
         return ["train", corpus, out, "--seed", "3"] + settings.flatMap { ["--set", $0] }
             + (checkpoint.map { ["--checkpoint", $0] } ?? [])
     }
@@ -39,27 +39,36 @@ private func start(_ arguments: [String]) throws -> Process {
         let duration = Date().timeIntervalSince(began)
         try #require(whole.terminationStatus == 0)
         let expected = try contents(scratch("whole"))
-        var checkpoints = 0
+        // One that is cancelled as soon as it shows progress, so that there is a checkpoint to go on from.
+        let errors = Pipe()
+        let first = try start(Self.arguments(corpus, scratch("made"), checkpoint: scratch("checkpoint")), errors: errors)
+        _ = errors.fileHandleForReading.availableData
+        first.interrupt()
+        first.waitUntilExit()
+        #expect(first.terminationStatus == 130)
+        #expect(scratch.names == ["checkpoint", "whole"])
         var random = SystemRandomNumberGenerator()
-        for round in 0..<10 {
+        var finished = false
+        for round in 0..<8 {
             let process = try start(Self.arguments(corpus, scratch("made"), checkpoint: scratch("checkpoint")))
             usleep(UInt32(Double.random(in: 0...(1.1 * duration), using: &random) * 1e6))
             if round % 2 == 0 {
                 // Cancelling writes the checkpoint, at the next report; the kill comes before, while or after it does.
                 process.interrupt()
-                usleep(UInt32.random(in: 0...400_000, using: &random))
+                usleep(UInt32.random(in: 0...200_000, using: &random))
             }
             kill(process.processIdentifier, SIGKILL)
             process.waitUntilExit()
             let names = scratch.names.filter { !$0.hasPrefix(".loragen-tmp-") }
             #expect(Set(names).isSubset(of: ["whole", "made", "checkpoint"]), "\(names)")
+            // The checkpoint goes when the generator is there, and not before.
+            #expect(names.contains("made") || names.contains("checkpoint") || finished, "\(names)")
             if names.contains("made") {
+                finished = true
                 #expect(try contents(scratch("made")) == expected)
                 try FileManager.default.removeItem(atPath: scratch("made"))
             }
-            if names.contains("checkpoint") { checkpoints += 1 }
         }
-        #expect(checkpoints > 0)
         let last = try start(Self.arguments(corpus, scratch("made"), checkpoint: scratch("checkpoint")))
         last.waitUntilExit()
         #expect(last.terminationStatus == 0)
