@@ -18,7 +18,8 @@ private func survive(_ path: String) -> LoragenError? {
         let generator = try Generator(path: path)
         var ask = GenerationRequest()
         if generator.conditionLength <= 64 {
-            ask.condition = generator.conditionLength == 0 ? nil : [Float](repeating: 1, count: generator.conditionLength)
+            ask.condition =
+                generator.conditionLength == 0 ? nil : [Float](repeating: 1, count: generator.conditionLength)
         }
         ask.steps = generator.sampler == nil ? nil : 2
         _ = try generator.generate(ask)
@@ -54,7 +55,8 @@ private func survive(_ path: String) -> LoragenError? {
     @Test func `another version is .version, no version too`() throws {
         for version in ["2", "0", "", nil] as [String?] {
             let error = try spoilt { $0.metadata["version"] = version }
-            #expect(error?.code == .version && error?.message.hasPrefix(scratch("g")) == true, "\(error?.message ?? "")")
+            #expect(
+                error?.code == .version && error?.message.hasPrefix(scratch("g")) == true, "\(error?.message ?? "")")
         }
     }
 
@@ -102,7 +104,9 @@ private func survive(_ path: String) -> LoragenError? {
         for name in names {
             for change in ["missing", "flat", "type"] {
                 let error = try spoilt { bytes in
-                    guard var about = bytes.header[name] as? [String: Any], let shape = about["shape"] as? [Int] else { return }
+                    guard var about = bytes.header[name] as? [String: Any], let shape = about["shape"] as? [Int] else {
+                        return
+                    }
                     switch change {
                     // Another name, for safetensors has no holes.
                     case "missing": bytes.header["unused." + name] = about
@@ -117,14 +121,17 @@ private func survive(_ path: String) -> LoragenError? {
         }
     }
 
-    @Test("a forged size is refused without the memory that it asks for", arguments: [
-        ("settings", "width", 65536), ("settings", "blocks", 256), ("settings", "latents", 65536),
-        ("settings", "timesteps", 100_000), ("settings", "width", 1 << 62), ("settings", "width", -1),
-        ("settings", "samplingSteps", 0), ("settings", "outputFrame", 0),
-        ("", "examples", 1 << 28), ("", "examples", 0), ("", "examples", .max), ("", "values", 1 << 32), ("", "values", 1),
-        ("", "conditions", 1 << 24), ("", "conditions", -1), ("", "conditionKind", 3), ("", "conditionKind", -1),
-        ("", "conditionKind", 1 << 40),
-    ])
+    @Test(
+        "a forged size is refused without the memory that it asks for",
+        arguments: [
+            ("settings", "width", 65536), ("settings", "blocks", 256), ("settings", "latents", 65536),
+            ("settings", "timesteps", 100_000), ("settings", "width", 1 << 62), ("settings", "width", -1),
+            ("settings", "samplingSteps", 0), ("settings", "outputFrame", 0),
+            ("", "examples", 1 << 28), ("", "examples", 0), ("", "examples", .max), ("", "values", 1 << 32),
+            ("", "values", 1),
+            ("", "conditions", 1 << 24), ("", "conditions", -1), ("", "conditionKind", 3), ("", "conditionKind", -1),
+            ("", "conditionKind", 1 << 40),
+        ])
     func forged(object: String, name: String, value: Int) throws {
         let before = peakMemory()
         let error = try spoilt { bytes in
@@ -142,12 +149,14 @@ private func survive(_ path: String) -> LoragenError? {
         #expect(peakMemory() - before < 1 << 29)
     }
 
-    @Test("forged settings of the networks are refused", arguments: [
-        ("autoencoder", "nlp"), ("autoencoder", "vision"), ("autoencoder", "pdiff"), ("denoiser", "nlp"),
-        ("denoiser", "vision"), ("denoiser", "pdiff"), ("autoencoder", "magic"), ("sampler", "magic"),
-        ("space", "factors"), ("space", "none"), ("normaliser", "per-task"), ("prediction", "magic"),
-        ("factors", "aligned"), ("schedule", "square"), ("width", "16"),
-    ])
+    @Test(
+        "forged settings of the networks are refused",
+        arguments: [
+            ("autoencoder", "nlp"), ("autoencoder", "vision"), ("autoencoder", "pdiff"), ("denoiser", "nlp"),
+            ("denoiser", "vision"), ("denoiser", "pdiff"), ("autoencoder", "magic"), ("sampler", "magic"),
+            ("space", "factors"), ("space", "none"), ("normaliser", "per-task"), ("prediction", "magic"),
+            ("factors", "aligned"), ("schedule", "square"), ("width", "16"),
+        ])
     func forgedChoices(name: String, value: String) throws {
         let error = try spoilt { bytes in
             var settings = bytes[json: "generator"]["settings"] as? [String: Any] ?? [:]
@@ -156,20 +165,26 @@ private func survive(_ path: String) -> LoragenError? {
         }
         // Which factors are taken bears on factor spaces only.
         if name == "factors" { return #expect(error == nil) }
-        #expect(error?.code == .format && error?.message.hasPrefix(scratch("g")) == true, "\(name): \(String(describing: error))")
+        #expect(
+            error?.code == .format && error?.message.hasPrefix(scratch("g")) == true,
+            "\(name): \(String(describing: error))")
     }
 
-    @Test("metadata that is missing or of another kind is .format", arguments: [
-        "method", "preset", "settings", "seed", "layout", "conditionKind", "values", "conditions", "examples", "tasks",
-        "medianDistance", "hash",
-    ])
+    @Test(
+        "metadata that is missing or of another kind is .format",
+        arguments: [
+            "method", "preset", "settings", "seed", "layout", "conditionKind", "values", "conditions", "examples",
+            "tasks",
+            "medianDistance", "hash",
+        ])
     func metadata(name: String) throws {
         for value in [nil, [:] as [String: Any], NSNull(), -7.5, "x"] as [Any?] {
             // A text is what these are; another method is unknown, another name and hash are only other names.
             if value as? String == "x", ["preset", "hash"].contains(name) { continue }
             if value as? Double == -7.5, name == "medianDistance" { continue }
             let error = try spoilt { $0[json: "generator"][name] = value }
-            #expect(error?.code == .format, "\(name) \(String(describing: value)): \(error.map { "\($0)" } ?? "opened")")
+            #expect(
+                error?.code == .format, "\(name) \(String(describing: value)): \(error.map { "\($0)" } ?? "opened")")
         }
         for name in ["generator", "report", "format"] {
             #expect(try spoilt { $0.metadata[name] = nil }?.code == .format)
@@ -189,10 +204,12 @@ private func survive(_ path: String) -> LoragenError? {
         #expect(peakMemory() - before < 1 << 28)
     }
 
-    @Test("weights and statistics that are not numbers give .nonFinite", arguments: [
-        "model.denoiser.output.weight", "model.autoencoder.components", "normaliser.scale", "normaliser.shift",
-        "condition.scale", "frames.0.u", "frames.1.v", "model.latent_scale",
-    ])
+    @Test(
+        "weights and statistics that are not numbers give .nonFinite",
+        arguments: [
+            "model.denoiser.output.weight", "model.autoencoder.components", "normaliser.scale", "normaliser.shift",
+            "condition.scale", "frames.0.u", "frames.1.v", "model.latent_scale",
+        ])
     func notFinite(name: String) throws {
         // Latents over an infinite scale are the mean of all latents.
         for value in [Float.nan, .infinity] where value.isNaN || name != "model.latent_scale" {
@@ -202,10 +219,12 @@ private func survive(_ path: String) -> LoragenError? {
         if name == "model.latent_scale" { #expect(try spoilt { $0.fill(name) { _ in 0 } }?.code == .nonFinite) }
     }
 
-    @Test("the same for the baselines", arguments: [
-        ("nearest", "model.conditions"), ("nearest", "model.vectors"), ("kernel-ridge", "model.width"),
-        ("kernel-ridge", "model.coefficients"), ("ridge", "model.weights"), ("mean", "model.mean"),
-    ])
+    @Test(
+        "the same for the baselines",
+        arguments: [
+            ("nearest", "model.conditions"), ("nearest", "model.vectors"), ("kernel-ridge", "model.width"),
+            ("kernel-ridge", "model.coefficients"), ("ridge", "model.weights"), ("mean", "model.mean"),
+        ])
     func notFiniteBaselines(method: String, name: String) throws {
         var bytes = try SafetensorsBytes(path: Trained.path(method))
         bytes.fill(name) { _ in .nan }

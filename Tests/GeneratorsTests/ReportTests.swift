@@ -66,7 +66,9 @@ import Testing
         // The mean product of the training adapters, which for full frames and a rank to hold it is the mean of products.
         var mean = [Double](repeating: 0, count: products(try corpus.adapter(at: 0)).count)
         let train = corpus.indices(of: .train)
-        for i in train { for (j, x) in products(try corpus.adapter(at: i)).enumerated() { mean[j] += x / Double(train.count) } }
+        for i in train {
+            for (j, x) in products(try corpus.adapter(at: i)).enumerated() { mean[j] += x / Double(train.count) }
+        }
         let scales = corpus.layout.modules
         var (error, meanError, offset) = (0.0, 0.0, 0)
         // Cut to rank 2, module by module.
@@ -74,7 +76,8 @@ import Testing
             let n = module.inputs * module.outputs
             let part = Tensor<Double>(Array(mean[offset..<(offset + n)]), shape: [module.outputs, module.inputs])
             let svd = try thinSVD(part)
-            let cut = Dense(module.outputs, 2, svd.u.slice(axis: 1, 0..<2).values)
+            let cut =
+                Dense(module.outputs, 2, svd.u.slice(axis: 1, 0..<2).values)
                 * Dense(2, 2, [Double(svd.s.values[0]), 0, 0, Double(svd.s.values[1])])
                 * Dense(2, module.inputs, svd.vt.slice(axis: 0, 0..<2).values)
             mean.replaceSubrange(offset..<(offset + n), with: cut.values)
@@ -90,7 +93,9 @@ import Testing
         #expect(abs(found - (1 - error / meanError)) < 1e-3, "\(found), \(1 - error / meanError)")
     }
 
-    @Test func `a generator that was trained on shuffled conditions has no steering and says that it is not better`() throws {
+    @Test func `a generator that was trained on shuffled conditions has no steering and says that it is not better`()
+        throws
+    {
         let scratch = try Scratch()
         let corpus = try Self.shuffled(scratch)
         try trainGenerator(corpus: corpus, path: scratch("g"), options: tinyOptions(method: "ridge"))
@@ -116,7 +121,10 @@ import Testing
     }
 
     @Test func `numbers are rounded to two digits`() {
-        for (x, text) in [(0.0, "0.00"), (0.994, "0.99"), (-0.126, "-0.13"), (-0.001, "0.00"), (12.5, "12.50"), (1e13, "10000000000000.0")] {
+        for (x, text) in [
+            (0.0, "0.00"), (0.994, "0.99"), (-0.126, "-0.13"), (-0.001, "0.00"), (12.5, "12.50"),
+            (1e13, "10000000000000.0"),
+        ] {
             #expect(rounded(x) == text)
         }
         #expect(rounded(.nan) == "nan")

@@ -17,6 +17,12 @@ private func start(_ arguments: [String], errors: Pipe? = nil) throws -> Process
     process.arguments = arguments
     process.standardOutput = FileHandle.nullDevice
     process.standardError = errors ?? FileHandle.nullDevice
+    // The threads that tests run on block signals, and a child inherits that.
+    var (interrupt, before) = (sigset_t(), sigset_t())
+    sigemptyset(&interrupt)
+    sigaddset(&interrupt, SIGINT)
+    pthread_sigmask(SIG_UNBLOCK, &interrupt, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
     try process.run()
     return process
 }
@@ -24,7 +30,10 @@ private func start(_ arguments: [String], errors: Pipe? = nil) throws -> Process
 @Suite struct KilledTrainingTests {
     /// A training that takes about a second, checkpoints included, of the synthetic corpus.
     private static func arguments(_ corpus: String, _ out: String, checkpoint: String? = nil) -> [String] {
-        let settings = ["latents=8", "width=16", "blocks=1", "steps=6000", "patience=1000000", "batch=8", "timesteps=50", "samplingSteps=5"]
+        let settings = [
+            "latents=8", "width=16", "blocks=1", "steps=6000", "patience=1000000", "batch=8", "timesteps=50",
+            "samplingSteps=5",
+        ]
         return ["train", corpus, out, "--seed", "3"] + settings.flatMap { ["--set", $0] }
             + (checkpoint.map { ["--checkpoint", $0] } ?? [])
     }
@@ -41,7 +50,8 @@ private func start(_ arguments: [String], errors: Pipe? = nil) throws -> Process
         let expected = try contents(scratch("whole"))
         // One that is cancelled as soon as it shows progress, so that there is a checkpoint to go on from.
         let errors = Pipe()
-        let first = try start(Self.arguments(corpus, scratch("made"), checkpoint: scratch("checkpoint")), errors: errors)
+        let first = try start(
+            Self.arguments(corpus, scratch("made"), checkpoint: scratch("checkpoint")), errors: errors)
         _ = errors.fileHandleForReading.availableData
         first.interrupt()
         first.waitUntilExit()
