@@ -80,7 +80,7 @@ let package = Package(
         .testTarget(name: "NNTests", dependencies: ["NN"]),
         .testTarget(name: "AdaptersTests", dependencies: ["Adapters"], exclude: ["Golden"]),
         .testTarget(name: "GeneratorsTests", dependencies: ["Generators"]),
-        .testTarget(name: "CAPITests", dependencies: ["CLoragen", "CAPI"]),
+        .testTarget(name: "CAPITests", dependencies: ["CLoragen", "CAPI", "CAPISupport", "Adapters"]),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -15,7 +15,7 @@ public func loragen_train(
         let given = try CAPI.options(options, over: loragen_training_options(), "options")
         var training = TrainingOptions()
         if let method = try optionalText(given.method, "method") { training.method = method }
-        training.preset = try optionalText(given.preset, "preset")
+        if let preset = try optionalText(given.preset, "preset") { training.preset = preset }
         training.settings = try optionalText(given.settings, "settings")
         training.seed = given.seed
         training.memoryLimit = given.memory_limit

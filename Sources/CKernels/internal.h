@@ -29,6 +29,7 @@ typedef struct {
     void (*skinnyMatmul)(bool, size_t, size_t, const void *, const void *, size_t, void *, size_t, size_t, bool, size_t,
                          size_t);
     void (*adamwStep)(const lk_adamw *, size_t, void *, const void *, void *, void *);
+    void (*boxMuller)(size_t, const uint32_t *, const uint32_t *, double *, double *);  // f64 only
 } lk_table;
 
 extern const lk_table lk_table_portable_f32, lk_table_portable_f64;

@@ -14,6 +14,9 @@
 #include "channels.inl"
 #include "skinny.inl"
 #include "optimiser.inl"
+#if !IS_F32
+#include "box_muller.inl"
+#endif
 
 const lk_table NAME(lk_table) = {
     .unary = NAME(unary),
@@ -37,6 +40,9 @@ const lk_table NAME(lk_table) = {
     .channelNormBackward = NAME(channel_norm_backward),
     .skinnyMatmul = NAME(skinny_matmul),
     .adamwStep = NAME(adamw_step),
+#if !IS_F32
+    .boxMuller = NAME(box_muller),
+#endif
 };
 #undef W
 #undef V

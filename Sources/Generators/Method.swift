@@ -70,7 +70,8 @@ enum MethodRegistry {
         let weightCount: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Int
         /// About how many numbers a training holds besides its weights: activations of one batch, matrices of a fit.
         let workspace: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Double
-        let make: @Sendable (Settings, ProblemSize, UInt64) throws(LoragenError) -> any Method
+        /// The method with fresh weights; `Random.none` when they are about to be loaded.
+        let make: @Sendable (Settings, ProblemSize, Random) throws(LoragenError) -> any Method
     }
 
     static let entries: [Entry] = [CondPDiff.entry] + baselineEntries

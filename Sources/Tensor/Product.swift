@@ -19,6 +19,9 @@ struct MatrixView<E: Element> {
     var flipped: MatrixView { MatrixView(base: base, pitch: pitch, transposed: !transposed) }
 }
 
+/// Up to here the kernel that packs nothing is ahead of the full product.
+private let fewRows = 32
+
 /// c [m, n] = op(a) [m, k] op(b) [k, n], or c += when `accumulate`; c's rows are `pitch` apart. The tiles depend on the
 /// shape alone.
 func product<E: Element>(
@@ -30,8 +33,8 @@ func product<E: Element>(
         if !accumulate { for row in 0..<m { lk_fill(E.kind, n, 0, c + row * pitch) } }
         return
     }
-    if m <= 8 { return skinny(m, n, k, a, b, c, rowStep: pitch, columnStep: 1, accumulate) }
-    if n <= 8 { return skinny(n, m, k, b.flipped, a.flipped, c, rowStep: 1, columnStep: pitch, accumulate) }
+    if m <= fewRows { return skinny(m, n, k, a, b, c, rowStep: pitch, columnStep: 1, accumulate) }
+    if n <= fewRows { return skinny(n, m, k, b.flipped, a.flipped, c, rowStep: 1, columnStep: pitch, accumulate) }
     let (tileM, tileN) = tile(m, n, k)
     let (rows, columns) = ((m + tileM - 1) / tileM, (n + tileN - 1) / tileN)
     Threads.parallelFor(rows * columns) { index in
@@ -79,7 +82,8 @@ private func raw<E, F>(_ pointer: UnsafeMutablePointer<E>) -> UnsafeMutablePoint
     UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: F.self)
 }
 
-/// At most 8 rows: c(i, j) at i * rowStep + j * columnStep.
+/// Few rows, 8 at a time: c(i, j) at i * rowStep + j * columnStep. Blocks of columns are the outer loop, so that b comes
+/// from memory once.
 private func skinny<E: Element>(
     _ m: Int, _ n: Int, _ k: Int, _ a: MatrixView<E>, _ b: MatrixView<E>, _ c: UnsafeMutablePointer<E>, rowStep: Int,
     columnStep: Int, _ accumulate: Bool
@@ -97,9 +101,11 @@ private func skinny<E: Element>(
         // Multiples of 64 columns, about 10^5 multiplications a piece
         let grain = roundedUp(max(64, (1 << 17) / (m * k)), 64)
         Threads.over(n, grain: grain) { start, count in
-            lk_skinny_matmul(
-                E.kind, b.transposed, m, k, left, b.base, b.pitch, c, rowStep, columnStep, accumulate, start,
-                start + count)
+            for row in stride(from: 0, to: m, by: 8) {
+                lk_skinny_matmul(
+                    E.kind, b.transposed, min(8, m - row), k, left + row * k, b.base, b.pitch, c + row * rowStep,
+                    rowStep, columnStep, accumulate, start, start + count)
+            }
         }
     }
 }

@@ -49,7 +49,7 @@ func table(_ header: [String], _ rows: [[String]]) -> String {
         rows.reduce(header[column].count) { max($0, column < $1.count ? $1[column].count : 0) }
     }
     let isNumber = columns.map { column in
-        rows.allSatisfy { column >= $0.count || $0[column] == "–" || Double($0[column]) != nil }
+        rows.allSatisfy { column >= $0.count || ["", "–"].contains($0[column]) || Double($0[column]) != nil }
     }
     return ([header] + rows).map { row in
         var line = ""

@@ -10,7 +10,7 @@ struct Train: ParsableCommand {
             baselines, on its test tasks. The report is part of the written file.
 
               loragen train digits/ digits.loragen.safetensors
-              loragen train digits/ quick.loragen.safetensors --set diffusionSteps=500
+              loragen train digits/ quick.loragen.safetensors --set steps=500
               loragen train digits/ ridge.loragen.safetensors --method ridge
               loragen train digits/ digits.loragen.safetensors --checkpoint digits.checkpoint
 
@@ -23,7 +23,7 @@ struct Train: ParsableCommand {
     @Argument(help: "The generator file to write.")
     var out: String
 
-    @Option(help: "cond-pdiff, or a baseline: mean, nearest, ridge, ridge-pairs, mlp.")
+    @Option(help: "cond-pdiff, or a baseline: mean, nearest, ridge, ridge-pairs, kernel-ridge, mlp.")
     var method = "cond-pdiff"
 
     @Option(help: "A preset of the method.")
@@ -51,7 +51,7 @@ struct Train: ParsableCommand {
         let generator = try make { loragen_generator_open($0, out) }
         defer { loragen_generator_free(generator) }
         print("wrote \(out)")
-        print(try reportText(string(loragen_generator_report(generator))))
+        print(try reportText(string(loragen_generator_report(generator)), isBrief: true))
     }
 
     private func train(on corpus: OpaquePointer) throws {

@@ -96,16 +96,24 @@ enum Formula {
 }
 
 @Suite struct CondPDiffNetworksGoldenFileTests {
-    @Test func `the formula gives the numbers that the script documents`() {
-        // splitmix64 from the FNV-1a offset basis, the hash of the empty name.
-        #expect(Formula.words("", 1).count == 1)
-        #expect(Formula.unit("x", [1000]).allSatisfy { $0 >= -1 && $0 < 1 })
+    @Test func `the formula gives the numbers that the script gives`() {
+        #expect(Formula.words("encoder.0.mix.weight", 2) == [0x6623_d033_14a3_e0ea, 0xc43c_cfb9_aa8a_8f0e])
+        #expect(Formula.unit("encoder.0.mix.weight", [2]) == [-0.20203208923339844, 0.533105731010437])
+        let many = Formula.unit("x", [1000])
+        #expect(many.allSatisfy { $0 >= -1 && $0 < 1 })
+        #expect(abs(many.reduce(0, +)) < 100)
     }
 
-    @Test func `a sketch sees a change of one entry in a large result`() throws {
+    @Test func `a sketch tells how far a large result is off, wherever it is off`() throws {
         let record = try #require(GoldenFile.shared.cases["convAutoencoderPublished"]?.decode)
         #expect(record.shape == [1, 73_728])
-        let wrong = Tensor<Double>.zeros(record.shape)
-        #expect(record.distance(wrong) > 0.5)
+        var random = Random(seed: 1)
+        let network = ConvAutoencoder<Float>(valueCount: 73_728, random: &random)
+        fill(network)
+        let right = withoutGradients { network.decode(Formula.normalLike("z", [1, 468], scale: 0.5)) }
+        let noise: Tensor<Float> = random.normal(right.shape, deviation: 1e-3 * record.norm / 73_728.0.squareRoot())
+        let distance = record.distance(right + noise)
+        #expect(distance > 3e-4 && distance < 3e-3)
+        #expect(record.distance(right.reshaped([73_728])) == .infinity)
     }
 }

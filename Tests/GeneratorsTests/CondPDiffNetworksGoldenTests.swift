@@ -5,7 +5,9 @@ import Testing
 @testable import Generators
 
 /// Every network against an independent PyTorch build in double precision with the same weights: outputs, loss, the
-/// gradient of every parameter, running statistics. In double the two agree to rounding; in single to 1e-5.
+/// gradient of every parameter, running statistics. In double the two agree to rounding; in single outputs agree to
+/// 1e-5, and gradients to 1e-2: at the published sizes rounding turns some LeakyReLU the other way, and PyTorch's own
+/// gradients in single precision are up to 5e-3 from those in double.
 @Suite struct CondPDiffNetworksGoldenTests {
     @Test func `the language autoencoder equals its PyTorch build`() throws {
         let small = ConvAutoencoderConfiguration(
@@ -18,6 +20,7 @@ import Testing
     }
 
     @Test func `the language autoencoder equals its PyTorch build at the published size`() throws {
+        try conv("convAutoencoderPublished", .medium, valueCount: 73_728, samples: 1, of: Double.self)
         try conv("convAutoencoderPublished", .medium, valueCount: 73_728, samples: 1, of: Float.self)
     }
 
@@ -66,9 +69,13 @@ import Testing
     }
 
     @Test func `the language denoiser equals its PyTorch build at the published size`() throws {
-        var random = Random(seed: 1)
-        let network = ConcatConvDenoiser<Float>(latentCount: 468, conditionCount: 512, random: &random)
-        try denoiser("concatDenoiserPublished", network, latent: 468, condition: 512, times: [250, 731])
+        func run<E: Element>(_ type: E.Type) throws {
+            var random = Random(seed: 1)
+            let network = ConcatConvDenoiser<E>(latentCount: 468, conditionCount: 512, random: &random)
+            try denoiser("concatDenoiserPublished", network, latent: 468, condition: 512, times: [250, 731])
+        }
+        try run(Double.self)
+        try run(Float.self)
     }
 
     @Test(
@@ -171,7 +178,6 @@ private struct Check<E: Element> {
 
     func close(_ result: Tensor<E>, _ golden: GoldenFile.Record, _ what: String) {
         let distance = golden.distance(result)
-        Measured.note("\(name) \(E.self) \(what)", distance)
         #expect(distance < (isSingle ? 1e-5 : 1e-12), "\(name) \(what): distance \(distance)")
     }
 
@@ -179,7 +185,6 @@ private struct Check<E: Element> {
     /// bias in front of an instance or batch norm has no gradient but rounding.
     func training<M: Module>(_ network: M, _ loss: Tensor<E>, _ golden: GoldenFile.Case) where M.Scalar == E {
         let error = abs(Double(loss.item) - golden.loss) / golden.loss
-        Measured.note("\(name) \(E.self) loss", error)
         #expect(error < (isSingle ? 1e-6 : 1e-12), "\(name) loss: \(loss.item), recorded \(golden.loss)")
         loss.backward()
         let floor = (golden.gradients.values.map(\.norm).max() ?? 0) * 1e-3
@@ -188,8 +193,7 @@ private struct Check<E: Element> {
         for (parameter, entry) in entries {
             guard let gradient = entry.gradient, let record = golden.gradients[parameter] else { continue }
             let distance = record.distance(gradient, floor: floor)
-            Measured.note("\(name) \(E.self) gradient", distance)
-            #expect(distance < (isSingle ? 1e-4 : 1e-10), "\(name) gradient of \(parameter): distance \(distance)")
+            #expect(distance < (isSingle ? 1e-2 : 1e-10), "\(name) gradient of \(parameter): distance \(distance)")
         }
         #expect(entries.allSatisfy { $0.parameter.gradient != nil })
         for (buffer, entry) in network.namedBuffers {
@@ -201,8 +205,6 @@ private struct Check<E: Element> {
         }
     }
 }
-
-enum Measured { static func note(_ what: String, _ value: Double) { print("MEASURED", what, value) } }
 
 /// Sets every parameter and running statistic to the formula's values.
 func fill<M: Module>(_ network: M) {

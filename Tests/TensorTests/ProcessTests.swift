@@ -71,6 +71,21 @@ import Testing
         }
     }
 
+    @Test("Normal and uniform numbers have the same bytes on every instruction set")
+    func randomBytes() {
+        let best = lk_level_in_use()
+        defer { lk_force_level(best) }
+        var drawn: [[Double]] = []
+        for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
+            var random = Random(seed: 6, stream: 1)
+            let normal: Tensor<Double> = random.normal([10_001])
+            let uniform: Tensor<Double> = random.uniform([1001])
+            drawn.append(normal.values + uniform.values)
+        }
+        let same = drawn.allSatisfy { $0 == drawn[0] }
+        #expect(same)
+    }
+
     @Test("Every length up to three vectors is handled on every instruction set")
     func lengths() {
         let best = lk_level_in_use()
@@ -144,6 +159,22 @@ import Testing
         }
         #expect(status == 0)
         #expect(Tensor<Float>.full([1_000_000], 0.5).sum().item == 500_000)
+    }
+
+    @Test("Buffers of every size class are writable to their end, and can be given back to the system")
+    func buffers() {
+        for bytes in [1, 64, 65, 80, 81, 127, 128, 129, 1000, 4097, 65_536, 1_000_003] {
+            let first = lk_allocate(bytes)!
+            #expect(UInt(bitPattern: first) % 64 == 0)
+            memset(first, 0xab, bytes)
+            lk_deallocate(first, bytes)
+            let second = lk_allocate(bytes)!
+            memset(second, 0xcd, bytes)
+            lk_trim()
+            lk_deallocate(second, bytes)
+        }
+        lk_trim()
+        #expect(lk_allocate(1 << 60) == nil)
     }
 
     @Test("parallelFor runs each chunk once, nested too")

@@ -9,9 +9,8 @@ writes out/adapter (a PEFT folder), out/adapter.safetensors and out/adapter.onnx
 import sys
 from pathlib import Path
 
-import numpy
-
 import loragen
+import numpy
 
 
 def main() -> int:

@@ -3,9 +3,8 @@ trained on it (LORAGEN_TEST_GENERATOR); Tests/hosts/run_hosts.sh provides all th
 
 import os
 
-import pytest
-
 import loragen
+import pytest
 
 
 def _path(variable: str) -> str:

@@ -1,9 +1,8 @@
 import gc
 
+import loragen
 import numpy
 import pytest
-
-import loragen
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 from concurrent.futures import ThreadPoolExecutor
 
+import loragen
 import numpy
 import pytest
-
-import loragen
 
 
 def test_a_generator_says_what_it_makes(generator):

@@ -3,9 +3,8 @@ import signal
 import threading
 import time
 
-import pytest
-
 import loragen
+import pytest
 
 
 def test_a_corpus_is_a_sequence_of_entries(corpus):

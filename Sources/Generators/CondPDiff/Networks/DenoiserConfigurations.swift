@@ -43,11 +43,17 @@ struct VisionDenoiserConfiguration: Equatable, Sendable {
     static let small = Self(kernel: 7, channels: [64, 128, 192, 256, 384, 512, 64])
 
     /// A condition of another length than the latent is projected first.
+    func projects(_ conditionCount: Int, to latentCount: Int) -> Bool {
+        conditionCount != 0 && conditionCount != latentCount
+    }
+
     func parameterCount(latentCount: Int, conditionCount: Int) -> Int {
         let width = channels.last ?? 0
         var count = 2 * ParameterCount.linear(width, width)
         count += ParameterCount.linear(width * latentCount, width * latentCount)
-        if conditionCount != latentCount { count += ParameterCount.linear(conditionCount, latentCount) }
+        if projects(conditionCount, to: latentCount) {
+            count += ParameterCount.linear(conditionCount, latentCount)
+        }
         let down = Array(zip([1] + channels, channels))
         let up = zip(channels.reversed(), channels.dropLast().reversed() + [1])
         for (inputs, outputs) in down + Array(up) {

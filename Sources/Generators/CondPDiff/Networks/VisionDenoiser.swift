@@ -27,8 +27,8 @@ final class VisionDenoiser<E: Element>: Denoiser {
         let width = channels[channels.count - 1]
         time = TimeEmbedding(width: width, outputs: width, order: .interleaved, xavier: true, random: &random)
         condition =
-            conditionCount == 0 || conditionCount == latentCount
-            ? nil : Linear(inputs: conditionCount, outputs: latentCount, random: &random)
+            configuration.projects(conditionCount, to: latentCount)
+            ? Linear(inputs: conditionCount, outputs: latentCount, random: &random) : nil
         encoder = zip([1] + channels, channels).map {
             VisionStage($0, $1, kernel: kernel, activation: .leakyReLU(), isLast: false, random: &random)
         }

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ctypes import byref, c_char_p, c_int, c_void_p
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Union
 
 import numpy
 
@@ -39,14 +39,14 @@ class Module:
     """One adapted module of the base model; the update of its weight is (alpha / rank) * B @ A."""
 
     name: str
-    layer: Optional[int]
+    layer: int | None
     rank: int
     inputs: int
     outputs: int
     alpha: float
 
     @classmethod
-    def _of(cls, c: CModule) -> "Module":
+    def _of(cls, c: CModule) -> Module:
         layer = None if c.layer < 0 else c.layer
         return cls(c.name.decode(), layer, c.rank, c.inputs, c.outputs, c.alpha)
 
@@ -67,25 +67,25 @@ class Tensor:
         #: The PEFT key, "base_model.model.<module>.lora_A.weight".
         self.name: str = c.name.decode()
         #: lora_A [r, in], lora_B [out, r].
-        self.shape: Tuple[int, ...] = tuple(c.shape[: c.rank])
+        self.shape: tuple[int, ...] = tuple(c.shape[: c.rank])
 
     @property
-    def dtype(self) -> "numpy.dtype[Any]":
+    def dtype(self) -> numpy.dtype[Any]:
         return numpy.dtype(numpy.float32)
 
     @property
-    def __array_interface__(self) -> Dict[str, Any]:
+    def __array_interface__(self) -> dict[str, Any]:
         return {"version": 3, "shape": self.shape, "typestr": "<f4", "data": (self._address, True)}
 
-    def numpy(self) -> "numpy.ndarray[Any, Any]":
+    def numpy(self) -> numpy.ndarray[Any, Any]:
         """A read-only view."""
         return numpy.asarray(self)
 
-    def __dlpack_device__(self) -> Tuple[int, int]:
+    def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # kDLCPU
 
     def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
-                   copy: Optional[bool] = None) -> Any:
+                   copy: bool | None = None) -> Any:
         if stream is not None:
             raise BufferError("a tensor on the CPU has no stream")
         if dl_device is not None and tuple(dl_device) != (1, 0):
@@ -115,11 +115,13 @@ _capsule_new = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_char_p, c_void_p)
 _UNUSED = b"dltensor"  # a consumer renames the capsule to "used_dltensor" and calls the deleter itself
 
 
-@ctypes.PYFUNCTYPE(None, c_void_p)
-def _drop_capsule(capsule: int) -> None:
+def _drop(capsule: int) -> None:
     if _capsule_is_valid(capsule, _UNUSED):
         address = _capsule_pointer(capsule, _UNUSED)
         _DLManagedTensor.from_address(address).deleter(address)
+
+
+_drop_capsule = ctypes.PYFUNCTYPE(None, c_void_p)(_drop)
 
 
 def _capsule(managed: c_void_p) -> Any:
@@ -135,7 +137,7 @@ class Adapter(Mapping):  # type: ignore[type-arg]
         library = load_library()
         count = library.loragen_adapters_tensor_count(handle.pointer)
         tensors = (Tensor(handle, sample, index) for index in range(count))
-        self._tensors: Dict[str, Tensor] = {tensor.name: tensor for tensor in tensors}
+        self._tensors: dict[str, Tensor] = {tensor.name: tensor for tensor in tensors}
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -146,16 +148,16 @@ class Adapter(Mapping):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return len(self._tensors)
 
-    def arrays(self) -> "Dict[str, numpy.ndarray[Any, Any]]":
+    def arrays(self) -> dict[str, numpy.ndarray[Any, Any]]:
         """All tensors as read-only NumPy views."""
         return {name: tensor.numpy() for name, tensor in self.items()}
 
     @property
-    def modules(self) -> List[Module]:
+    def modules(self) -> list[Module]:
         return _modules(self._handle)
 
     @property
-    def origin(self) -> Optional[Dict[str, Any]]:
+    def origin(self) -> dict[str, Any] | None:
         """Where the adapter comes from: generator, method, seed, condition, nearest training adapters."""
         text = load_library().loragen_adapters_origin(self._handle.pointer, self._sample)
         return None if text is None else json.loads(text)
@@ -174,7 +176,7 @@ class Adapter(Mapping):  # type: ignore[type-arg]
         return f"Adapter({len(self)} tensors)"
 
 
-def _modules(handle: Handle) -> List[Module]:
+def _modules(handle: Handle) -> list[Module]:
     modules = []
     for index in range(load_library().loragen_adapters_module_count(handle.pointer)):
         c = CModule()
@@ -191,13 +193,13 @@ class Adapters(Owner, Sequence):  # type: ignore[type-arg]
         self._handle = Handle("loragen_adapters_free", "loragen_adapters_open", encode(path, "path"))
 
     @classmethod
-    def _of(cls, handle: Handle) -> "Adapters":
+    def _of(cls, handle: Handle) -> Adapters:
         adapters = cls.__new__(cls)
         adapters._handle = handle
         return adapters
 
     def __len__(self) -> int:
-        return load_library().loragen_adapters_count(self._pointer)
+        return int(load_library().loragen_adapters_count(self._pointer))
 
     def __getitem__(self, sample: Any) -> Any:
         if isinstance(sample, slice):
@@ -208,7 +210,7 @@ class Adapters(Owner, Sequence):  # type: ignore[type-arg]
         return Adapter(self._open, index)
 
     @property
-    def modules(self) -> List[Module]:
+    def modules(self) -> list[Module]:
         return _modules(self._open)
 
     def __repr__(self) -> str:

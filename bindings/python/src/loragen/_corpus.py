@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ctypes import byref
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, List, Optional, Union
+from typing import Any, Union
 
 import numpy
 
@@ -30,9 +30,9 @@ class CorpusEntry:
     path: str
     task: str
     run: str
-    text: Optional[str]
-    bits: Optional[str]
-    condition: "Optional[numpy.ndarray[Any, Any]]"
+    text: str | None
+    bits: str | None
+    condition: numpy.ndarray[Any, Any] | None
     split: Split
 
 
@@ -44,23 +44,22 @@ class Corpus(Owner, Sequence):  # type: ignore[type-arg]
         self._handle = Handle("loragen_corpus_free", "loragen_corpus_open", encode(path, "path"))
 
     @staticmethod
-    def check(path: Path) -> List[str]:
+    def check(path: Path) -> list[str]:
         """Every problem of the corpus at `path`; an empty list if there is none."""
-        problems: List[str] = []
+        problems: list[str] = []
 
-        @ProblemCallback
         def problem(message: bytes, _payload: Any) -> int:
             problems.append(message.decode())
             return 0
 
         try:
-            call("loragen_corpus_check", encode(path, "path"), problem, None)
+            call("loragen_corpus_check", encode(path, "path"), ProblemCallback(problem), None)
         except LoragenError as error:
             return problems or [str(error)]
         return problems
 
     def __len__(self) -> int:
-        return load_library().loragen_corpus_count(self._pointer)
+        return int(load_library().loragen_corpus_count(self._pointer))
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

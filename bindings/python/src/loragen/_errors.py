@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, Type
-
 
 class LoragenError(Exception):
     """A call of the library failed; the message says what was wrong, where, and what was expected."""
@@ -67,7 +65,7 @@ class InternalError(LoragenError, RuntimeError):
     status = 10
 
 
-_BY_STATUS: Dict[int, Type[LoragenError]] = {
+_BY_STATUS: dict[int, type[LoragenError]] = {
     subclass.status: subclass for subclass in LoragenError.__subclasses__()
 }
 

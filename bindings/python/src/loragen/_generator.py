@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+from collections.abc import Sequence
 from ctypes import byref
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any
 
 import numpy
 
@@ -20,15 +21,15 @@ _CONDITIONS = {0: "none", 1: "vector", 2: "bits"}
 class Generator(Owner):
     """A trained generator; many threads may use one at once."""
 
-    def __init__(self, path: Union[str, "os.PathLike[str]"]) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         """Opens a generator file, which is mapped and must not change while this lives."""
         self._handle = Handle("loragen_generator_free", "loragen_generator_open", encode(path, "path"))
         info = CGeneratorInfo()
         call("loragen_generator_describe", self._pointer, byref(info))
         self.method: str = info.method.decode()
-        self.preset: Optional[str] = decode(info.preset)
+        self.preset: str | None = decode(info.preset)
         #: As the adapters of the corpus name it.
-        self.base_model: Optional[str] = decode(info.base_model)
+        self.base_model: str | None = decode(info.base_model)
         #: "none", "vector" or "bits".
         self.condition_kind: str = _CONDITIONS.get(info.condition_kind, "unknown")
         #: Numbers, or bits.
@@ -38,14 +39,14 @@ class Generator(Owner):
         #: Numbers in one adapter.
         self.value_count: int = info.value_count
         #: What generate() uses unless told otherwise; None for methods without a sampler.
-        self.sampler: Optional[str] = decode(info.sampler)
+        self.sampler: str | None = decode(info.sampler)
         self.steps: int = info.steps
         self.guidance: float = info.guidance
         #: SHA-256 of the file's tensors and settings.
         self.hash: str = info.hash.decode()
 
     @property
-    def modules(self) -> List[Module]:
+    def modules(self) -> list[Module]:
         modules = []
         for index in range(self.module_count):
             c = CModule()
@@ -54,21 +55,22 @@ class Generator(Owner):
         return modules
 
     @property
-    def report(self) -> Dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """What was measured on held-out tasks when the generator was trained."""
-        return json.loads(load_library().loragen_generator_report(self._pointer))
+        report: dict[str, Any] = json.loads(load_library().loragen_generator_report(self._pointer))
+        return report
 
     def generate(
         self,
-        condition: Union[Sequence[float], "numpy.ndarray[Any, Any]", None] = None,
+        condition: Sequence[float] | numpy.ndarray[Any, Any] | None = None,
         *,
-        bits: Optional[str] = None,
+        bits: str | None = None,
         seed: int = 0,
         samples: int = 1,
-        steps: Optional[int] = None,
-        guidance: Optional[float] = None,
-        sampler: Optional[str] = None,
-        progress: Optional[Callback] = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: str | None = None,
+        progress: Callback | None = None,
     ) -> Adapters:
         """Draws adapters for a condition: generate_lora().
 

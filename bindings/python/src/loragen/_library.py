@@ -5,11 +5,22 @@ from __future__ import annotations
 import ctypes
 import os
 from ctypes import (
-    CDLL, CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint64,
+    CDLL,
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    byref,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint64,
     c_void_p,
 )
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, TypeVar
 
 from ._errors import error_for
 
@@ -117,10 +128,10 @@ _SIGNATURES = {
     "loragen_adapters_free": (None, [c_void_p]),
 }
 
-_library: Optional[CDLL] = None
+_library: CDLL | None = None
 
 
-def load_library(path: Union[str, "os.PathLike[str]", None] = None) -> CDLL:
+def load_library(path: str | os.PathLike[str] | None = None) -> CDLL:
     """Loads the library, once per process; every other call does it by itself.
 
     Looked for in this order: `path`, the environment variable LORAGEN_LIBRARY, the directory of this package, the
@@ -165,13 +176,16 @@ class Handle:
             self._release(self.pointer)
 
 
+Self = TypeVar("Self", bound="Owner")
+
+
 class Owner:
     """A Python object with a handle; a context manager that lets go of it at the end.
 
     The C object itself goes when the last view of its memory has gone.
     """
 
-    _handle: Optional[Handle]
+    _handle: Handle | None
 
     @property
     def _pointer(self) -> c_void_p:
@@ -187,15 +201,15 @@ class Owner:
         """Lets go of the C object; using this object afterwards is a ValueError."""
         self._handle = None
 
-    def __enter__(self) -> "Any":
-        self._open
+    def __enter__(self: Self) -> Self:
+        assert self._open
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def encode(text: Union[str, "os.PathLike[str]", None], what: str = "text") -> Optional[bytes]:
+def encode(text: str | os.PathLike[str] | None, what: str = "text") -> bytes | None:
     """UTF-8, with the NULs that C would cut at refused."""
     if text is None:
         return None
@@ -205,18 +219,18 @@ def encode(text: Union[str, "os.PathLike[str]", None], what: str = "text") -> Op
     return encoded
 
 
-def decode(text: Optional[bytes]) -> Optional[str]:
+def decode(text: bytes | None) -> str | None:
     return None if text is None else text.decode()
 
 
 def version() -> str:
     """The version of the library that is loaded."""
-    return load_library().loragen_version().decode()
+    return str(load_library().loragen_version().decode())
 
 
 def threads() -> int:
     """The most threads that one call uses."""
-    return load_library().loragen_threads()
+    return int(load_library().loragen_threads())
 
 
 def set_threads(count: int) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Optional
 
 from ._errors import CancelledError
 from ._library import ProgressCallback
@@ -32,14 +33,14 @@ Callback = Callable[[Progress], Optional[bool]]
 
 
 @contextmanager
-def progress_function(callback: Optional[Callback]) -> Iterator[Any]:
+def progress_function(callback: Callback | None) -> Iterator[Any]:
     """A C callback for the length of one call.
 
     There is always one, also without `callback`: it is where Python gets to see Ctrl-C. Python would raise
     KeyboardInterrupt on the way *into* the function, before any `try` of ours, and ctypes drops exceptions that reach
     it, so the interrupt is noted by a handler of our own while the call runs, and raised after it.
     """
-    raised: List[BaseException] = []
+    raised: list[BaseException] = []
 
     def note_interrupt(*_: object) -> None:
         raised.append(KeyboardInterrupt())
@@ -54,7 +55,7 @@ def progress_function(callback: Optional[Callback]) -> Iterator[Any]:
                 )
                 if callback(progress) is False:
                     return 1
-        except BaseException as error:  # noqa: B902: it must not reach the C frames, and is raised below
+        except BaseException as error:  # it must not reach the C frames, and is raised below
             raised.append(error)
         return 1 if raised else 0
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from ctypes import byref
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Union
 
 from ._corpus import Corpus
 from ._generator import Generator, _at_least_zero, _in_range
@@ -16,24 +17,24 @@ Path = Union[str, "os.PathLike[str]"]
 
 
 def train(
-    corpus: Union[Corpus, Path],
+    corpus: Corpus | Path,
     path: Path,
     *,
     method: str = "cond-pdiff",
-    preset: Optional[str] = None,
-    settings: Optional[Mapping[str, Any]] = None,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     memory_limit: int = 0,
-    checkpoint: Optional[Path] = None,
+    checkpoint: Path | None = None,
     checkpoint_seconds: float = 0,
-    progress: Optional[Callback] = None,
+    progress: Callback | None = None,
 ) -> Generator:
     """Trains a generator on a corpus, writes it to `path`, and opens it.
 
-    `method` is "cond-pdiff" or a baseline: "mean", "nearest", "ridge", "ridge-pairs", "mlp". `settings` overrides
-    single settings of the preset. `memory_limit` is in bytes, 0 for none. With `checkpoint`, a file, an interrupted
-    training goes on where it stopped, to the same bytes. Ctrl-C stops it and raises KeyboardInterrupt; a `progress`
-    that returns False stops it and raises CancelledError.
+    `method` is "cond-pdiff" or a baseline: "mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge", "mlp".
+    `settings` overrides single settings of the preset. `memory_limit` is in bytes, 0 for none. With `checkpoint`, a
+    file, an interrupted training goes on where it stopped, to the same bytes. Ctrl-C stops it and raises
+    KeyboardInterrupt; a `progress` that returns False stops it and raises CancelledError.
     """
     if not isinstance(corpus, Corpus):
         corpus = Corpus(corpus)

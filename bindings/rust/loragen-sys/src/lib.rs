@@ -20,8 +20,7 @@ pub const LORAGEN_INTERNAL: loragen_status = 10;
 pub const LORAGEN_LOG_DEBUG: i32 = 0;
 pub const LORAGEN_LOG_INFO: i32 = 1;
 pub const LORAGEN_LOG_WARNING: i32 = 2;
-pub type loragen_log_callback =
-    Option<unsafe extern "C" fn(level: i32, message: *const c_char, payload: *mut c_void)>;
+pub type loragen_log_callback = Option<unsafe extern "C" fn(level: i32, message: *const c_char, payload: *mut c_void)>;
 
 pub const LORAGEN_FLOAT32: i32 = 0;
 pub const LORAGEN_FLOAT16: i32 = 1;
@@ -87,8 +86,7 @@ pub struct loragen_progress {
 
 pub type loragen_progress_callback =
     Option<unsafe extern "C" fn(progress: *const loragen_progress, payload: *mut c_void) -> i32>;
-pub type loragen_problem_callback =
-    Option<unsafe extern "C" fn(message: *const c_char, payload: *mut c_void) -> i32>;
+pub type loragen_problem_callback = Option<unsafe extern "C" fn(message: *const c_char, payload: *mut c_void) -> i32>;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

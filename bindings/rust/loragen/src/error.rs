@@ -32,10 +32,16 @@ impl Error {
     pub fn message(&self) -> &str {
         use Error::*;
         match self {
-            InvalidArgument(message) | Io(message) | Format(message) | Version(message) | Unsupported(message)
-            | Mismatch(message) | NonFinite(message) | Memory(message) | Cancelled(message) | Internal(message) => {
-                message
-            }
+            InvalidArgument(message)
+            | Io(message)
+            | Format(message)
+            | Version(message)
+            | Unsupported(message)
+            | Mismatch(message)
+            | NonFinite(message)
+            | Memory(message)
+            | Cancelled(message)
+            | Internal(message) => message,
         }
     }
 

@@ -1,0 +1,104 @@
+import Adapters
+import CAPI
+import CAPISupport
+import CLoragen
+import Foundation
+import Testing
+
+@Suite("Adapters through the C interface") final class AdaptersTests {
+    let folder = NSTemporaryDirectory() + "loragen-capi-\(UUID().uuidString)"
+    let adapter: Adapter
+
+    init() throws {
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let layout = try Layout(
+            modules: [
+                ModuleShape(name: "net.layer.0.fc", inputs: 5, outputs: 3, rank: 2, alpha: 4),
+                ModuleShape(name: "head", inputs: 3, outputs: 2, rank: 1, alpha: 1, scaling: .rankStabilised),
+            ], baseModel: "tiny")
+        adapter = try Adapter(layout: layout, values: (0..<layout.valueCount).map { Float($0) })
+        try adapter.write(to: "\(folder)/adapter", format: .peft, options: WriteOptions(portable: false))
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+    private func opened() throws -> OpaquePointer {
+        var adapters: OpaquePointer?
+        try #require(loragen_adapters_open(&adapters, "\(folder)/adapter") == LORAGEN_OK)
+        return try #require(adapters)
+    }
+
+    @Test("Views show names, shapes and values of the file") func views() throws {
+        let adapters = try opened()
+        defer { loragen_adapters_free(adapters) }
+        #expect(loragen_adapters_count(adapters) == 1)
+        #expect(loragen_adapters_tensor_count(adapters) == adapter.tensors.count)
+        for (index, expected) in adapter.tensors.enumerated() {
+            var tensor = loragen_tensor()
+            #expect(loragen_adapters_tensor(adapters, 0, index, &tensor) == LORAGEN_OK)
+            #expect(String(cString: tensor.name) == expected.name)
+            #expect(UnsafeBufferPointer(start: tensor.shape, count: 2).map { Int($0) } == expected.shape)
+            #expect(Array(UnsafeBufferPointer(start: tensor.data, count: tensor.count)) == Array(expected.values))
+        }
+    }
+
+    @Test("A module's update is (alpha / rank) B A, whatever its scaling was called") func modules() throws {
+        let adapters = try opened()
+        defer { loragen_adapters_free(adapters) }
+        #expect(loragen_adapters_module_count(adapters) == adapter.layout.modules.count)
+        for (index, expected) in adapter.layout.modules.enumerated() {
+            var module = loragen_module()
+            #expect(loragen_adapters_module(adapters, index, &module) == LORAGEN_OK)
+            #expect(String(cString: module.name) == expected.name)
+            #expect(module.layer == Int32(expected.layerIndex ?? -1))
+            #expect(abs(module.alpha / Double(module.rank) - expected.scale) < 1e-12)
+        }
+    }
+
+    @Test("DLPack shares the memory and outlives the adapters") func dlpack() throws {
+        let adapters = try opened()
+        var tensor = loragen_tensor()
+        #expect(loragen_adapters_tensor(adapters, 0, 1, &tensor) == LORAGEN_OK)
+        var out: OpaquePointer?
+        #expect(loragen_adapters_dlpack(&out, adapters, 0, 1) == LORAGEN_OK)
+        let managed = UnsafeMutablePointer<capi_dlpack>(try #require(out))
+        #expect(managed.pointee.data == UnsafeMutableRawPointer(mutating: tensor.data))
+        loragen_adapters_free(adapters)
+        let expected = adapter.tensors[1]
+        let values = managed.pointee.data.assumingMemoryBound(to: Float.self)
+        #expect(Array(UnsafeBufferPointer(start: values, count: expected.values.count)) == Array(expected.values))
+        #expect(Array(UnsafeBufferPointer(start: managed.pointee.shape, count: 2)) == expected.shape.map { Int64($0) })
+        managed.pointee.deleter(managed)
+    }
+
+    @Test("An older header's options have defaults where they end") func olderHeader() throws {
+        let adapters = try opened()
+        defer { loragen_adapters_free(adapters) }
+        // `dtype` is known, `keep_alpha` is not: what lies behind must not be read.
+        var options = loragen_save_options(struct_size: 12, dtype: Int32(LORAGEN_FLOAT32), keep_alpha: 1)
+        let path = "\(folder)/older"
+        #expect(loragen_adapters_save(adapters, 0, path, Int32(LORAGEN_FORMAT_PEFT), &options) == LORAGEN_OK)
+        #expect(try Adapter.read(path: path).layout.modules.allSatisfy { $0.alpha == Double($0.rank) })
+    }
+
+    @Test("A newer header's options are refused when they are used") func newerHeader() throws {
+        let adapters = try opened()
+        defer { loragen_adapters_free(adapters) }
+        var memory = [UInt64](repeating: 0, count: 4)
+        memory[0] = 32
+        let save = {
+            memory.withUnsafeBytes { bytes in
+                let options = bytes.baseAddress?.assumingMemoryBound(to: loragen_save_options.self)
+                return loragen_adapters_save(
+                    adapters, 0, "\(self.folder)/newer", Int32(LORAGEN_FORMAT_SAFETENSORS), options)
+            }
+        }
+        #expect(save() == LORAGEN_OK)
+        memory[3] = 1
+        #expect(save() == LORAGEN_UNSUPPORTED)
+        for size: UInt64 in [0, 7, 4097, .max] {
+            memory[0] = size
+            #expect(save() == LORAGEN_INVALID_ARGUMENT)
+        }
+    }
+}

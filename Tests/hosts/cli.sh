@@ -1,0 +1,86 @@
+#!/bin/sh
+# Tests of the command line, as a shell sees it:
+#
+#   Tests/hosts/cli.sh LORAGEN GENERATOR CORPUS WORK BITS
+set -u
+loragen=$1 generator=$2 corpus=$3 work=$4 bits=$5
+failures=0
+
+not_so() {
+    echo "not so: $1"
+    [ ! -s "$work/output" ] || sed 's/^/    /' "$work/output"
+    failures=$((failures + 1))
+}
+expect() { # STATUS TITLE COMMAND...
+    wanted=$1 title=$2
+    shift 2
+    "$@" >"$work/output" 2>&1
+    status=$?
+    [ $status -eq "$wanted" ] || not_so "$title (status $status, expected $wanted)"
+}
+says() { grep -q -e "$1" "$work/output" || not_so "the output says \"$1\""; }
+
+expect 0 "help teaches" "$loragen" --help
+says "loragen generate"
+for command in train generate info report "corpus check" "corpus list" "corpus unpack"; do
+    # shellcheck disable=SC2086 # two words
+    expect 0 "help of $command has an example" "$loragen" $command --help
+    says "^ *loragen $command"
+done
+expect 0 "the version" "$loragen" --version
+expect 64 "a missing argument is a usage error" "$loragen" generate
+expect 64 "two conditions are a usage error" "$loragen" generate "$generator" --bits 0 --condition 1 -o "$work/no"
+expect 64 "a number that is none is a usage error" "$loragen" generate "$generator" --condition 1,x -o "$work/no"
+expect 64 "a size that is none is a usage error" "$loragen" train "$corpus" "$work/no" --memory-limit 4Q
+expect 1 "a missing file is an error" "$loragen" info /does/not/exist
+says "/does/not/exist"
+says "Check that"
+expect 1 "bits of a wrong length are an error" "$loragen" generate "$generator" --bits 1 -o "$work/no"
+says "loragen info"
+expect 1 "an unknown setting is an error" "$loragen" train "$corpus" "$work/no" --set nothing=1
+[ ! -e "$work/no" ] || not_so "a failed command writes nothing"
+
+expect 0 "info" "$loragen" info "$generator"
+says "module"
+expect 0 "report" "$loragen" report "$generator"
+says "skill"
+expect 0 "report --json is JSON" sh -c '"$0" report "$1" --json | python3 -m json.tool' "$loragen" "$generator"
+
+expect 0 "one adapter" "$loragen" generate "$generator" --bits "$bits" -o "$work/one"
+says "norm"
+expect 0 "several samples" "$loragen" generate "$generator" --bits "$bits" --samples 2 --format safetensors \
+    -o "$work/two.safetensors"
+[ -s "$work/two-0.safetensors" ] && [ -s "$work/two-1.safetensors" ] || not_so "each sample has a file"
+printf '%s\n\n  %s\r\n' "$bits" "$bits" >"$work/tasks"
+expect 0 "many adapters from a file" "$loragen" generate "$generator" --bits-file "$work/tasks" -o "$work/many"
+diff -r "$work/one" "$work/many/$bits" >/dev/null || not_so "one of many is the same as one alone"
+printf '../up\n' >"$work/tasks"
+expect 1 "a task that is a path is refused" "$loragen" generate "$generator" --bits-file "$work/tasks" -o "$work/bad"
+[ ! -e "$work/bad" ] || not_so "nothing is written for a bad list"
+
+expect 0 "a good corpus" "$loragen" corpus check "$corpus"
+expect 0 "its list" "$loragen" corpus list "$corpus"
+says "validation"
+expect 0 "unpacking it" "$loragen" corpus unpack "$corpus" "$work/unpacked"
+expect 0 "what was unpacked is a good corpus" "$loragen" corpus check "$work/unpacked"
+expect 1 "unpacking it over something" "$loragen" corpus unpack "$corpus" "$work/unpacked"
+mkdir "$work/broken"
+printf '{"path": "a"}\n{"path": 1}\n' >"$work/broken/corpus.jsonl"
+expect 1 "a broken corpus" "$loragen" corpus check "$work/broken"
+says "corpus.jsonl"
+
+# Ctrl-C, from a process of its own: a shell's background jobs ignore SIGINT.
+expect 130 "Ctrl-C stops a training" python3 - "$loragen" "$corpus" "$work/stopped" <<'EOF'
+import signal, subprocess, sys, time
+process = subprocess.Popen([sys.argv[1], "train", *sys.argv[2:]], stderr=subprocess.PIPE,
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+process.stderr.readline()  # the first line of progress
+process.send_signal(signal.SIGINT)
+print(process.stderr.read().decode())
+sys.exit(process.wait(30))
+EOF
+says "Stopped"
+[ ! -e "$work/stopped" ] || not_so "a stopped training writes nothing"
+
+[ $failures -gt 0 ] || echo "ok    command line"
+exit $((failures > 0))
