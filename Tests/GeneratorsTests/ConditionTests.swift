@@ -2,7 +2,9 @@ import Conditions
 import Testing
 
 @Suite struct ConditionScaleTests {
-    @Test("conditions of any unit come out with mean 0 and deviation 1", arguments: [1e-12, 1e-5, 1, 1e9, 1e30] as [Float])
+    @Test(
+        "conditions of any unit come out with mean 0 and deviation 1",
+        arguments: [1e-12, 1e-5, 1, 1e9, 1e30] as [Float])
     func units(unit: Float) {
         let conditions = [1, 2, 4, 9].map { [Float($0) * unit, unit] }
         let scaled = ConditionScale(fitting: conditions)(conditions)

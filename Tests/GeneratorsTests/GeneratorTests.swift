@@ -40,7 +40,9 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
         let five = values(try generator.generate(request(bits: task) { ($0.samples, $0.sampler) = (5, "ddpm") }))
         #expect(Set(five).count == 5)
         for count in 1..<5 {
-            #expect(values(try generator.generate(request(bits: task) { ($0.samples, $0.sampler) = (count, "ddpm") })) == Array(five.prefix(count)))
+            #expect(
+                values(try generator.generate(request(bits: task) { ($0.samples, $0.sampler) = (count, "ddpm") }))
+                    == Array(five.prefix(count)))
         }
     }
 
@@ -71,9 +73,12 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
         let found = try await withThrowingTaskGroup(of: (Int, [[[Float]]]).self) { group in
             for thread in 0..<8 {
                 group.addTask {
-                    (thread, try (0..<8).map { i in
-                        values(try generator.generate(request(bits: task) { $0.seed = UInt64(i) }))
-                    })
+                    (
+                        thread,
+                        try (0..<8).map { i in
+                            values(try generator.generate(request(bits: task) { $0.seed = UInt64(i) }))
+                        }
+                    )
                 }
             }
             return try await group.reduce(into: [[[[Float]]]]()) { $0.append($1.1) }
@@ -138,14 +143,20 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
             expectFailure(.invalidArgument, part) { _ = try generator.generate(request(bits: task, change)) }
         }
         let ridge = try Generator(path: Trained.path("ridge"))
-        expectFailure(.invalidArgument, "does not sample") { _ = try ridge.generate(request(bits: task) { $0.steps = 3 }) }
-        expectFailure(.invalidArgument, "does not sample") { _ = try ridge.generate(request(bits: task) { $0.sampler = "ddim" }) }
+        expectFailure(.invalidArgument, "does not sample") {
+            _ = try ridge.generate(request(bits: task) { $0.steps = 3 })
+        }
+        expectFailure(.invalidArgument, "does not sample") {
+            _ = try ridge.generate(request(bits: task) { $0.sampler = "ddim" })
+        }
     }
 
     @Test func `more steps than the schedule has are all of its steps`() throws {
         let generator = try Generator(path: Trained.path())
         let all = try generator.generate(request(bits: task) { ($0.steps, $0.sampler) = (50, "ddim") })
-        #expect(values(all) == values(try generator.generate(request(bits: task) { ($0.steps, $0.sampler) = (100_000, "ddim") })))
+        #expect(
+            values(all)
+                == values(try generator.generate(request(bits: task) { ($0.steps, $0.sampler) = (100_000, "ddim") })))
     }
 
     @Test func `a request whose conditions are far beyond numbers is refused`() throws {

@@ -253,7 +253,9 @@ struct SafetensorsBytes {
     subscript(json key: String) -> [String: Any] {
         get { (try? JSONSerialization.jsonObject(with: Data((metadata[key] ?? "").utf8))) as? [String: Any] ?? [:] }
         set {
-            let text = (try? JSONSerialization.data(withJSONObject: newValue)).map { String(decoding: $0, as: UTF8.self) }
+            let text = (try? JSONSerialization.data(withJSONObject: newValue)).map {
+                String(decoding: $0, as: UTF8.self)
+            }
             metadata[key] = text
         }
     }
@@ -262,7 +264,9 @@ struct SafetensorsBytes {
     mutating func fill(_ name: String, _ value: (Int) -> Float) {
         guard let range = (header[name] as? [String: Any])?["data_offsets"] as? [Int] else { return }
         for i in 0..<((range[1] - range[0]) / 4) {
-            withUnsafeBytes(of: value(i)) { data.replaceSubrange((range[0] + 4 * i)..<(range[0] + 4 * i + 4), with: $0) }
+            withUnsafeBytes(of: value(i)) {
+                data.replaceSubrange((range[0] + 4 * i)..<(range[0] + 4 * i + 4), with: $0)
+            }
         }
     }
 

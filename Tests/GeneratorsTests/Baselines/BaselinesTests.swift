@@ -93,7 +93,9 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
         return best.map { ($0.width, $0.lambda, $0.leftOut) } ?? (0, 0, y)
     }
 
-    @Test("leave-one-out predictions are those of really leaving one out, and choose width and ridge", arguments: [1, 2, 3])
+    @Test(
+        "leave-one-out predictions are those of really leaving one out, and choose width and ridge",
+        arguments: [1, 2, 3])
     func leaveOneOut(seed: UInt64) throws {
         let example = Example(seed: seed)
         let ridge = KernelRidge(size: example.size, values: 2)
@@ -139,7 +141,9 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
         var values: [Double] = []
         for i in 0..<c.rows {
             values += [1] + row(c, i)
-            if pairs { for a in 0..<c.columns { for b in (a + 1)..<max(a + 1, c.columns) { values.append(c[i, a] * c[i, b]) } } }
+            if pairs {
+                for a in 0..<c.columns { for b in (a + 1)..<max(a + 1, c.columns) { values.append(c[i, a] * c[i, b]) } }
+            }
         }
         return Dense(c.rows, values.count / c.rows, values)
     }
@@ -235,7 +239,9 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
 }
 
 @Suite struct BatchRowsTests {
-    @Test("every epoch has every example once, however batches lie across it", arguments: [(10, 4), (7, 7), (3, 8), (64, 1)])
+    @Test(
+        "every epoch has every example once, however batches lie across it",
+        arguments: [(10, 4), (7, 7), (3, 8), (64, 1)])
     func epochs(count: Int, batch: Int) {
         let rows = (0..<(3 * count)).flatMap { batchRows(step: $0, batch: batch, of: count, seed: 5) }
         #expect(rows.count == 3 * count * batch)

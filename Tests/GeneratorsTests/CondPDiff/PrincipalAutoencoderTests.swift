@@ -5,7 +5,9 @@ import Testing
 @testable import Generators
 
 @Suite struct PrincipalAutoencoderTests {
-    @Test("it loses what the singular values that it leaves out hold, and no more", arguments: [(9, 20, 4), (20, 9, 4), (6, 6, 6)])
+    @Test(
+        "it loses what the singular values that it leaves out hold, and no more",
+        arguments: [(9, 20, 4), (20, 9, 4), (6, 6, 6)])
     func singularValues(examples: Int, values: Int, latents: Int) throws {
         var random = Random(seed: 1)
         let x: Tensor<Float> = random.normal([examples, values])
@@ -56,7 +58,8 @@ import Testing
                     latentCount: 5, conditionCount: conditions, width: 8, blocks: 2))
     }
 
-    @Test("its derivatives are those of its loss, with the same dropout each time", arguments: [(0, 0), (3, 0), (3, 0.3)])
+    @Test(
+        "its derivatives are those of its loss, with the same dropout each time", arguments: [(0, 0), (3, 0), (3, 0.3)])
     func derivatives(conditions: Int, dropout: Double) {
         let denoiser = Self.denoiser(conditions: conditions, dropout: dropout, of: Double.self)
         fill(denoiser)
@@ -82,7 +85,8 @@ import Testing
             let difference = (shifted(by: 1e-6) - shifted(by: -1e-6)) / 2e-6
             parameter.value = start
             let derivative = (gradient * direction).sum().item
-            #expect(abs(difference - derivative) < 1e-6 * max(1, abs(derivative)), "\(name): \(derivative), \(difference)")
+            #expect(
+                abs(difference - derivative) < 1e-6 * max(1, abs(derivative)), "\(name): \(derivative), \(difference)")
         }
     }
 
@@ -105,7 +109,11 @@ import Testing
         fill(denoiser)
         var random = Random(seed: 2)
         let x: Tensor<Float> = random.normal([2, 5])
-        #expect(denoiser(x, times: [3, 4], condition: nil).values == denoiser(x, times: [3, 4], condition: .zeros([2, 3])).values)
-        #expect(denoiser(x, times: [3, 4], condition: nil).values != denoiser(x, times: [3, 4], condition: .ones([2, 3])).values)
+        #expect(
+            denoiser(x, times: [3, 4], condition: nil).values
+                == denoiser(x, times: [3, 4], condition: .zeros([2, 3])).values)
+        #expect(
+            denoiser(x, times: [3, 4], condition: nil).values
+                != denoiser(x, times: [3, 4], condition: .ones([2, 3])).values)
     }
 }

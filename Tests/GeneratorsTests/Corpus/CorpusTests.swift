@@ -71,9 +71,12 @@ private struct Small {
     }
 
     @Test func `everything that a line may say is kept`() throws {
-        var line = Synthetic.line(1, [
-            "run": "r7", "text": "is it a 1?", "split": "test", "condition": [0.5, -2], "scores": ["accuracy": 0.97],
-        ])
+        var line = Synthetic.line(
+            1,
+            [
+                "run": "r7", "text": "is it a 1?", "split": "test", "condition": [0.5, -2],
+                "scores": ["accuracy": 0.97],
+            ])
         line["bits"] = nil
         let small = try Small([line])
         let entry = try Corpus(path: small.path).entries[0]
@@ -98,39 +101,43 @@ private struct Small {
 
     // MARK: Refusals
 
-    @Test("a bad line is refused with file, line and field", arguments: [
-        (#"{"path": "t1", "colour": "red"}"#, #"unknown field "colour""#),
-        (#"{"task": "x"}"#, #"field "path" is missing"#),
-        (#"{"path": ""}"#, #"field "path""#),
-        (#"{"path": 7}"#, #"field "path": expected a text, found the number 7"#),
-        (#"{"path": "../t1"}"#, #"field "path": "../t1" leaves the corpus"#),
-        (#"{"path": "a/../../t1"}"#, "leaves the corpus"),
-        (#"{"path": "/etc"}"#, "leaves the corpus"),
-        (#"{"path": "t1\u0000x"}"#, #"field "path": it has a zero byte"#),
-        (#"{"path": "t1", "split": "dev"}"#, #"field "split": "dev""#),
-        (#"{"path": "t1", "bits": "01x01"}"#, #"field "bits": "01x01""#),
-        (#"{"path": "t1", "bits": "10000", "condition": [1]}"#, #""bits" and "condition" are both given"#),
-        (#"{"path": "t1", "condition": []}"#, #"field "condition""#),
-        (#"{"path": "t1", "condition": [1, "2"]}"#, #"field "condition", element 1"#),
-        (#"{"path": "t1", "condition": [1, 1e60]}"#, #"field "condition", element 1"#),
-        (#"{"path": "t1", "scores": 3}"#, #"field "scores""#),
-        (#"{"path": "t1", "scores": {"a": "b"}}"#, #"field "scores.a""#),
-        (#"["t1"]"#, "expected a JSON object"),
-        (#"{"path": "t1""#, "byte"),
-        (#"{"path": "t1"} x"#, "byte 15"),
-        (#"{"path": "t1", "path": "t2"}"#, "path"),
-        ("nonsense", "byte 0"),
-    ])
+    @Test(
+        "a bad line is refused with file, line and field",
+        arguments: [
+            (#"{"path": "t1", "colour": "red"}"#, #"unknown field "colour""#),
+            (#"{"task": "x"}"#, #"field "path" is missing"#),
+            (#"{"path": ""}"#, #"field "path""#),
+            (#"{"path": 7}"#, #"field "path": expected a text, found the number 7"#),
+            (#"{"path": "../t1"}"#, #"field "path": "../t1" leaves the corpus"#),
+            (#"{"path": "a/../../t1"}"#, "leaves the corpus"),
+            (#"{"path": "/etc"}"#, "leaves the corpus"),
+            (#"{"path": "t1\u0000x"}"#, #"field "path": it has a zero byte"#),
+            (#"{"path": "t1", "split": "dev"}"#, #"field "split": "dev""#),
+            (#"{"path": "t1", "bits": "01x01"}"#, #"field "bits": "01x01""#),
+            (#"{"path": "t1", "bits": "10000", "condition": [1]}"#, #""bits" and "condition" are both given"#),
+            (#"{"path": "t1", "condition": []}"#, #"field "condition""#),
+            (#"{"path": "t1", "condition": [1, "2"]}"#, #"field "condition", element 1"#),
+            (#"{"path": "t1", "condition": [1, 1e60]}"#, #"field "condition", element 1"#),
+            (#"{"path": "t1", "scores": 3}"#, #"field "scores""#),
+            (#"{"path": "t1", "scores": {"a": "b"}}"#, #"field "scores.a""#),
+            (#"["t1"]"#, "expected a JSON object"),
+            (#"{"path": "t1""#, "byte"),
+            (#"{"path": "t1"} x"#, "byte 15"),
+            (#"{"path": "t1", "path": "t2"}"#, "path"),
+            ("nonsense", "byte 0"),
+        ])
     func lines(text: String, part: String) throws {
         let small = try Small(changing: 2, to: text)
         expectFailure(.format, "\(small.manifest), line 2", part) { _ = try Corpus(path: small.path) }
     }
 
-    @Test("what no single line shows is refused with file, line and field", arguments: [
-        (["bits": "0000"], "bits"), (["bits": NSNull(), "condition": [1, 0, 0, 0, 0]], "condition"),
-        (["bits": NSNull()], "condition"), (["task": "t0", "split": "test"], "split"),
-        (["run": "r", "split": "validation"], "split"), (["path": "./t0/"], "path"), (["path": "t0"], "path"),
-    ] as [([String: any Sendable], String)])
+    @Test(
+        "what no single line shows is refused with file, line and field",
+        arguments: [
+            (["bits": "0000"], "bits"), (["bits": NSNull(), "condition": [1, 0, 0, 0, 0]], "condition"),
+            (["bits": NSNull()], "condition"), (["task": "t0", "split": "test"], "split"),
+            (["run": "r", "split": "validation"], "split"), (["path": "./t0/"], "path"), (["path": "t0"], "path"),
+        ] as [([String: any Sendable], String)])
     func disagreements(changes: [String: any Sendable], field: String) throws {
         let lines = [Synthetic.line(0, ["run": "r"]), Synthetic.line(1, changes), Synthetic.line(2)]
         let small = try Small(lines)
@@ -157,7 +164,10 @@ private struct Small {
     }
 
     @Test func `an adapter without a module, or with one of another shape, is refused`() throws {
-        for shapes in [[("layers.0.q", 6, 8), ("layers.0.v", 6, 5)], [("layers.0.q", 6, 8), ("layers.0.v", 6, 4), ("layers.1.q", 4, 8)]] {
+        for shapes in [
+            [("layers.0.q", 6, 8), ("layers.0.v", 6, 5)],
+            [("layers.0.q", 6, 8), ("layers.0.v", 6, 4), ("layers.1.q", 4, 8)],
+        ] {
             let small = try Small()
             let layout = try Layout(
                 modules: shapes.map { try ModuleShape(name: $0, inputs: $1, outputs: $2, rank: 2, alpha: 3) },
@@ -174,7 +184,9 @@ private struct Small {
         var values = try Synthetic.adapter(Synthetic.bits(2)).copyValues()
         values[14] = value
         try Synthetic.write(try Adapter(layout: Synthetic.layout(), values: values), to: small.path + "/t2")
-        expectFailure(.nonFinite, "line 3", "\(small.path)/t2", "lora_B", "element 2") { _ = try Corpus(path: small.path) }
+        expectFailure(.nonFinite, "line 3", "\(small.path)/t2", "lora_B", "element 2") {
+            _ = try Corpus(path: small.path)
+        }
     }
 
     @Test func `empty and unreadable manifests are refused`() throws {
@@ -298,9 +310,11 @@ private struct Small {
         expectFailure(.version, scratch("c"), "version 2") { _ = try Corpus(path: scratch("c")) }
     }
 
-    @Test("what is missing or does not fit is .format", arguments: [
-        "format", "version", "manifest", "adapter_config", "lines", "type", "scale", "config",
-    ])
+    @Test(
+        "what is missing or does not fit is .format",
+        arguments: [
+            "format", "version", "manifest", "adapter_config", "lines", "type", "scale", "config",
+        ])
     func spoilt(what: String) throws {
         let scratch = try Scratch()
         var bytes = try Self.bytes()

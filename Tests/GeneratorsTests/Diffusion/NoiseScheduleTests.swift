@@ -36,7 +36,9 @@ import Testing
         }
     }
 
-    @Test("timesteps start at the noisiest, end at 0, fall strictly and are as many as asked for", arguments: [2, 3, 7, 20, 1000])
+    @Test(
+        "timesteps start at the noisiest, end at 0, fall strictly and are as many as asked for",
+        arguments: [2, 3, 7, 20, 1000])
     func timesteps(steps: Int) {
         let times = NoiseSchedule().timesteps(steps)
         #expect(times.count == steps)
@@ -50,7 +52,9 @@ import Testing
         #expect(NoiseSchedule(count: 10).timesteps(99) == Array((0..<10).reversed()))
     }
 
-    @Test("timesteps of DPM-Solver++ are even in the log signal-to-noise ratio, to the grid", arguments: [1, 2, 5, 20, 50])
+    @Test(
+        "timesteps of DPM-Solver++ are even in the log signal-to-noise ratio, to the grid",
+        arguments: [1, 2, 5, 20, 50])
     func solverTimesteps(steps: Int) {
         let schedule = NoiseSchedule()
         let times = DPMSolver.timesteps(schedule, steps)

@@ -29,7 +29,8 @@ private struct Gaussian {
         return mean + v * a / (a * a * v + b * b).squareRoot() * (end(of: x) - mean) / deviation
     }
 
-    func sample(_ sampler: any Sampler, _ start: Tensor<Double>, steps: Int, seed: UInt64 = 1) throws -> Tensor<Double> {
+    func sample(_ sampler: any Sampler, _ start: Tensor<Double>, steps: Int, seed: UInt64 = 1) throws -> Tensor<Double>
+    {
         try sampler.sample(
             from: start, schedule: schedule, steps: steps, noise: noise(start.shape, seed),
             denoise: { (x: Tensor<Double>, t: Int) throws(LoragenError) in denoise(x, t) })

@@ -15,7 +15,9 @@ import Testing
         #expect(relativeError(products(coded), products(adapter)) < 1e-5)
     }
 
-    @Test("canonical and aligned factors are those of the product alone", arguments: [AdapterCodec.Factors.canonical, .aligned])
+    @Test(
+        "canonical and aligned factors are those of the product alone",
+        arguments: [AdapterCodec.Factors.canonical, .aligned])
     func unique(factors: AdapterCodec.Factors) throws {
         let reference = try randomAdapter(seed: 1)
         let codec = try AdapterCodec(factors: factors, corpusLayout: reference.layout, reference: reference)

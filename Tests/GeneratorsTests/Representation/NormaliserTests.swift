@@ -51,7 +51,8 @@ import Testing
     @Test("pooled vectors have mean 0 and the unit deviation that their kind promises")
     func moments() {
         for (kind, ranges) in [
-            (Normaliser.Kind.global, [0..<7]), (.perTensor, [0..<4, 4..<7]), (.perElement, (0..<6).map { $0..<($0 + 1) }),
+            (Normaliser.Kind.global, [0..<7]), (.perTensor, [0..<4, 4..<7]),
+            (.perElement, (0..<6).map { $0..<($0 + 1) }),
         ] {
             let x = Self.make(kind)(Self.rows(), groups: Self.groups)
             for j in 0..<7 {
@@ -59,7 +60,9 @@ import Testing
                 #expect(abs(mean) < (kind == .perElement && j == 0 ? 2e-3 : 1e-5), "\(kind) element \(j)")
             }
             for range in ranges {
-                let squares = range.reduce(0.0) { sum, j in sum + (0..<12).reduce(0.0) { $0 + Double(x[$1, j] * x[$1, j]) } }
+                let squares = range.reduce(0.0) { sum, j in
+                    sum + (0..<12).reduce(0.0) { $0 + Double(x[$1, j] * x[$1, j]) }
+                }
                 let deviation = (squares / Double(11 * range.count)).squareRoot()
                 #expect(abs(deviation - 1) < 1e-3, "\(kind) \(range): \(deviation)")
             }

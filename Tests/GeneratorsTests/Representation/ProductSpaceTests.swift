@@ -73,7 +73,8 @@ import Testing
         let cores: Tensor<Float> = random.normal([space.count])
         let made = try space.decode(cores.values)
         for (i, frame) in space.frames.enumerated() {
-            let core = Dense(frame.p, frame.q, cores.values[frame.offset..<(frame.offset + frame.count)].map(Double.init))
+            let core = Dense(
+                frame.p, frame.q, cores.values[frame.offset..<(frame.offset + frame.count)].map(Double.init))
             let whole = Dense(frame.u) * core * Dense(frame.v).transposed
             let sigma = try thinSVD(Tensor<Double>(core.values, shape: [core.rows, core.columns])).s.values
             let lost = norm(Array(sigma.dropFirst(2)))

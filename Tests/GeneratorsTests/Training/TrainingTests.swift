@@ -57,12 +57,14 @@ private let stopping = #"{"rate": 0, "validationInterval": 5, "patience": 3}"#
         #expect(scratch.names == ["a", "b", "c"])
     }
 
-    @Test("a training that was cancelled goes on to the same bytes", arguments: [
-        ("{}", "diffusion", 1), ("{}", "diffusion", 17), (#"{"steps": 22}"#, "diffusion", 22),
-        (stopping, "diffusion", 13), (stopping, "diffusion", 20),
-        (twoStages, "autoencoder", 4), (twoStages, "autoencoder", 6), (twoStages, "diffusion", 3),
-        (#"{"ema": 0, "dropout": 0, "clip": 0}"#, "diffusion", 12),
-    ])
+    @Test(
+        "a training that was cancelled goes on to the same bytes",
+        arguments: [
+            ("{}", "diffusion", 1), ("{}", "diffusion", 17), (#"{"steps": 22}"#, "diffusion", 22),
+            (stopping, "diffusion", 13), (stopping, "diffusion", 20),
+            (twoStages, "autoencoder", 4), (twoStages, "autoencoder", 6), (twoStages, "diffusion", 3),
+            (#"{"ema": 0, "dropout": 0, "clip": 0}"#, "diffusion", 12),
+        ])
     func resume(changes: String, stage: String, step: Int) throws {
         let scratch = try Scratch()
         var options = tinyOptions(settings: try settings(changes))
@@ -226,7 +228,9 @@ private let stopping = #"{"rate": 0, "validationInterval": 5, "patience": 3}"#
         let scratch = try Scratch()
         let watch = Watch()
         try train(scratch("made"), tinyOptions(settings: try settings(twoStages)), watch: watch)
-        #expect(watch.seen.map(\.stage) == Array(repeating: "autoencoder", count: 7) + Array(repeating: "diffusion", count: 13))
+        #expect(
+            watch.seen.map(\.stage) == Array(repeating: "autoencoder", count: 7)
+                + Array(repeating: "diffusion", count: 13))
         for stage in ["autoencoder", "diffusion"] {
             let steps = watch.seen.filter { $0.stage == stage }
             #expect(zip(steps, steps.dropFirst()).allSatisfy { $0.step <= $1.step })
@@ -261,12 +265,14 @@ private let stopping = #"{"rate": 0, "validationInterval": 5, "patience": 3}"#
         try train(scratch("made"), options)
     }
 
-    @Test("what no machine can hold is refused, not tried", arguments: [
-        ("cond-pdiff", #"{"width": 65536, "blocks": 256}"#), ("cond-pdiff", #"{"width": 65536, "batch": 65536}"#),
-        ("cond-pdiff", #"{"autoencoder": "vision", "autoencoderSteps": 1, "autoencoderBatch": 65536}"#),
-        ("cond-pdiff", #"{"denoiser": "pdiff", "batch": 65536, "latents": 65536}"#),
-        ("mlp", #"{"width": 65536, "layers": 64}"#), ("mlp", #"{"batch": 65536, "width": 65536}"#),
-    ])
+    @Test(
+        "what no machine can hold is refused, not tried",
+        arguments: [
+            ("cond-pdiff", #"{"width": 65536, "blocks": 256}"#), ("cond-pdiff", #"{"width": 65536, "batch": 65536}"#),
+            ("cond-pdiff", #"{"autoencoder": "vision", "autoencoderSteps": 1, "autoencoderBatch": 65536}"#),
+            ("cond-pdiff", #"{"denoiser": "pdiff", "batch": 65536, "latents": 65536}"#),
+            ("mlp", #"{"width": 65536, "layers": 64}"#), ("mlp", #"{"batch": 65536, "width": 65536}"#),
+        ])
     func hugeSettings(method: String, settings: String) throws {
         let scratch = try Scratch()
         expectFailure(.memory, method) { try train(scratch("made"), tinyOptions(method: method, settings: settings)) }
@@ -299,13 +305,15 @@ private let stopping = #"{"rate": 0, "validationInterval": 5, "patience": 3}"#
         #expect(try contents(scratch("digits")) == contents(digits))
     }
 
-    @Test("options that make no sense are refused", arguments: [
-        ("cond-pdiff", #"{"steps": 0}"#), ("cond-pdiff", #"{"rate": -1}"#), ("cond-pdiff", #"{"timesteps": 1}"#),
-        ("cond-pdiff", #"{"samplingSteps": 51}"#), ("cond-pdiff", #"{"guidance": 1e9}"#),
-        ("cond-pdiff", #"{"sampler": "magic"}"#), ("cond-pdiff", #"{"normaliser": "none"}"#),
-        ("cond-pdiff", #"{"autoencoder": "vision"}"#), ("mlp", #"{"width": 0}"#), ("mlp", #"{"layers": 65}"#),
-        ("cond-pdiff", #"{"autoencoder": "nlp", "autoencoderSteps": 1}"#), ("magic", "{}"),
-    ])
+    @Test(
+        "options that make no sense are refused",
+        arguments: [
+            ("cond-pdiff", #"{"steps": 0}"#), ("cond-pdiff", #"{"rate": -1}"#), ("cond-pdiff", #"{"timesteps": 1}"#),
+            ("cond-pdiff", #"{"samplingSteps": 51}"#), ("cond-pdiff", #"{"guidance": 1e9}"#),
+            ("cond-pdiff", #"{"sampler": "magic"}"#), ("cond-pdiff", #"{"normaliser": "none"}"#),
+            ("cond-pdiff", #"{"autoencoder": "vision"}"#), ("mlp", #"{"width": 0}"#), ("mlp", #"{"layers": 65}"#),
+            ("cond-pdiff", #"{"autoencoder": "nlp", "autoencoderSteps": 1}"#), ("magic", "{}"),
+        ])
     func nonsense(method: String, changes: String) throws {
         let scratch = try Scratch()
         let text = method == "cond-pdiff" ? try settings(changes) : changes
@@ -318,9 +326,11 @@ private let stopping = #"{"rate": 0, "validationInterval": 5, "patience": 3}"#
         #expect(scratch.names.isEmpty)
     }
 
-    @Test("every method trains on corpora with nothing held out, without conditions, and of one adapter", arguments: [
-        "cond-pdiff", "mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge", "mlp",
-    ])
+    @Test(
+        "every method trains on corpora with nothing held out, without conditions, and of one adapter",
+        arguments: [
+            "cond-pdiff", "mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge", "mlp",
+        ])
     func bareCorpora(method: String) throws {
         let scratch = try Scratch()
         let text = method == "mlp" ? #"{"width": 8, "steps": 20}"# : method == "cond-pdiff" ? tinySettings : nil
@@ -346,5 +356,6 @@ private let stopping = #"{"rate": 0, "validationInterval": 5, "patience": 3}"#
     }
 }
 
-let digits = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+let digits =
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent().path + "/examples/digits/digits.corpus.safetensors"
