@@ -6,7 +6,8 @@ import Tensor
 /// (Jin et al. 2024, arXiv 2408.01415).
 final class CondPDiff: Method, Module {
     static let entry = MethodRegistry.Entry(name: "cond-pdiff", presets: presets) {
-        settings, size throws(LoragenError) in try weightCount(settings, size)
+        settings, size throws(LoragenError) in
+        try weightCount(settings, size)
     } workspace: { settings, size throws(LoragenError) in
         try workspace(settings, size)
     } make: { settings, size, random throws(LoragenError) in
