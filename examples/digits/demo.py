@@ -351,7 +351,7 @@ def write(result, answers, tasks, args):
 
 def compact(value, indent=""):
     """JSON with one line for each list, so that a diff of two records can be read."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         inner = ",\n".join(f"{indent} {json.dumps(k)}: {compact(v, indent + ' ')}" for k, v in value.items())
         return f"{{\n{inner}\n{indent}}}"
     return json.dumps(value, ensure_ascii=False)
