@@ -37,12 +37,15 @@ struct GeneratorFile {
         var writer = SafetensorsWriter()
         var tensors = [
             ("condition.shift", Tensor(conditionScale.shift)), ("condition.scale", Tensor(conditionScale.scale)),
-            ("normaliser.shift", representation.normaliser.shift), ("normaliser.scale", representation.normaliser.scale),
+            ("normaliser.shift", representation.normaliser.shift),
+            ("normaliser.scale", representation.normaliser.scale),
             ("training.conditions", index.conditions), ("training.sketches", index.sketches),
         ]
         switch representation.space {
         case .factors(let codec):
-            if let reference = codec.reference { tensors.append(("factors.reference", Tensor(Array(reference.values)))) }
+            if let reference = codec.reference {
+                tensors.append(("factors.reference", Tensor(Array(reference.values))))
+            }
         case .product(let space):
             for (i, frame) in space.frames.enumerated() {
                 tensors.append(("frames.\(i).u", frame.u))
@@ -88,12 +91,14 @@ struct GeneratorFile {
         let file = try SafetensorsFile(path: path)
         guard file.metadata["format"] == format else {
             throw LoragenError(
-                .format, "\(path): not a generator (its metadata has no \"format\": \"\(format)\"); make one with training")
+                .format,
+                "\(path): not a generator (its metadata has no \"format\": \"\(format)\"); make one with training")
         }
         guard let found = file.metadata["version"], found == version else {
             throw LoragenError(
                 .version,
-                "\(path): a generator of version \(file.metadata["version"] ?? "unknown"); this library reads \(version)")
+                "\(path): a generator of version \(file.metadata["version"] ?? "unknown"); this library reads \(version)"
+            )
         }
         guard let text = file.metadata["generator"], let reportText = file.metadata["report"] else {
             throw LoragenError(.format, "\(path): its metadata has no \"generator\" or no \"report\"")

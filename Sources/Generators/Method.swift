@@ -42,10 +42,11 @@ protocol Method: AnyObject {
     func vector(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
     ) throws(LoragenError) -> Tensor<Float>
+    /// Vectors `[n, values]` for many conditions, row i with stream i: those of `vector`, up to rounding.
+    func vectors(conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?) throws(LoragenError) -> Tensor<Float>
 }
 
 extension Method {
-    /// Vectors `[n, values]` for many conditions, each with its own stream.
     func vectors(
         conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?
     ) throws(LoragenError) -> Tensor<Float> {

@@ -6,7 +6,8 @@ extension Tensor {
         let count = elementCount(shape)
         guard let zeros = ZeroPages(byteCount: max(1, count) * MemoryLayout<E>.stride) else { return .zeros(shape) }
         return Tensor(
-            borrowing: UnsafePointer(zeros.base.bindMemory(to: E.self, capacity: max(1, count))), shape: shape, owner: zeros)
+            borrowing: UnsafePointer(zeros.base.bindMemory(to: E.self, capacity: max(1, count))), shape: shape,
+            owner: zeros)
     }
 }
 

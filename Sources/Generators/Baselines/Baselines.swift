@@ -32,28 +32,38 @@ let baselineEntries: [MethodRegistry.Entry] = [
         size.values
     } workspace: { _, _ throws(LoragenError) in
         0
-    } make: { _, size, _ throws(LoragenError) in MeanMethod(size) },
+    } make: { _, size, _ throws(LoragenError) in
+        MeanMethod(size)
+    },
     .init(name: "nearest", presets: presets()) { _, size throws(LoragenError) in
         size.examples * (size.values + size.conditions)
     } workspace: { _, _ throws(LoragenError) in
         0
-    } make: { _, size, _ throws(LoragenError) in NearestMethod(size) },
+    } make: { _, size, _ throws(LoragenError) in
+        NearestMethod(size)
+    },
     .init(name: "ridge", presets: presets()) { _, size throws(LoragenError) in
         try Ridge.termCount(size, order: 1) * size.values
     } workspace: { _, size throws(LoragenError) in
         try ridgeWorkspace(size, order: 1)
-    } make: { _, size, _ throws(LoragenError) in RidgeMethod(size, order: 1) },
+    } make: { _, size, _ throws(LoragenError) in
+        RidgeMethod(size, order: 1)
+    },
     .init(name: "ridge-pairs", presets: presets()) { _, size throws(LoragenError) in
         try Ridge.termCount(size, order: 2) * size.values
     } workspace: { _, size throws(LoragenError) in
         try ridgeWorkspace(size, order: 2)
-    } make: { _, size, _ throws(LoragenError) in RidgeMethod(size, order: 2) },
+    } make: { _, size, _ throws(LoragenError) in
+        RidgeMethod(size, order: 2)
+    },
     .init(name: "kernel-ridge", presets: presets()) { _, size throws(LoragenError) in
         size.examples * (size.values + size.conditions)
     } workspace: { _, size throws(LoragenError) in
         // Kernel, eigenvectors and LAPACK's room for them, in double.
         16 * Double(size.examples) * Double(size.examples) + 8 * Double(size.examples) * Double(size.values)
-    } make: { _, size, _ throws(LoragenError) in KernelRidgeMethod(size) },
+    } make: { _, size, _ throws(LoragenError) in
+        KernelRidgeMethod(size)
+    },
     .init(
         name: "mlp",
         presets: presets([
@@ -63,7 +73,9 @@ let baselineEntries: [MethodRegistry.Entry] = [
         try MLPMethod.weightCount(settings, size)
     } workspace: { settings, size throws(LoragenError) in
         try MLPMethod.workspace(settings, size)
-    } make: { settings, size, random throws(LoragenError) in try MLPMethod(settings, size, random) },
+    } make: { settings, size, random throws(LoragenError) in
+        try MLPMethod(settings, size, random)
+    },
 ]
 
 /// A baseline that has a closed form and does not sample.

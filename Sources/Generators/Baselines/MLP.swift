@@ -34,7 +34,8 @@ final class MLPMethod: Method, Module, TrainingStage {
     }
 
     static func workspace(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Double {
-        let hidden = 4 * Double(try settings.integer("layers", 1...64)) * Double(try settings.integer("width", 1...65536))
+        let hidden =
+            4 * Double(try settings.integer("layers", 1...64)) * Double(try settings.integer("width", 1...65536))
         return Double(try settings.integer("batch", 1...65536)) * (hidden + 6 * Double(size.values))
     }
 

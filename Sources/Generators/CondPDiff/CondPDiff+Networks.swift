@@ -64,8 +64,8 @@ extension CondPDiff {
         return count + (try denoiserCount(try settings.choice("denoiser", denoisers), settings, size, latents))
     }
 
-    /// Numbers that one training step of the larger network holds, roughly: the maps of every layer for a whole batch, three
-    /// to four times (before and after the non-linearity, their gradients).
+    /// Numbers that one training step of the larger network holds, roughly: the maps of every layer for a whole batch,
+    /// three to four times (before and after the non-linearity, their gradients).
     static func workspace(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Double {
         let autoencoder = try settings.choice("autoencoder", autoencoders)
         let (latents, _) = try autoencoderShape(autoencoder, settings, size)
@@ -80,11 +80,15 @@ extension CondPDiff {
             for (length, channels) in zip(lengths.encoder, shape.encoderChannels) {
                 encoded += Double((shape.fold + 1) * length * channels)
             }
-            for (length, channels) in zip(lengths.decoder, shape.decoderChannels) { encoded += Double(2 * length * channels) }
+            for (length, channels) in zip(lengths.decoder, shape.decoderChannels) {
+                encoded += Double(2 * length * channels)
+            }
         default:
             let shape = autoencoder == "vision" ? StridedAutoencoderConfiguration.vision : .parent
             encoded = values
-            for (i, channels) in shape.channels.enumerated() { encoded += 2 * values * Double(channels) / Double(1 << i) }
+            for (i, channels) in shape.channels.enumerated() {
+                encoded += 2 * values * Double(channels) / Double(1 << i)
+            }
         }
         if autoencoder != "principal" { encoded *= Double(try settings.integer("autoencoderBatch", 1...65536)) }
         var denoised: Double

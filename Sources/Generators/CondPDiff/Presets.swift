@@ -23,7 +23,8 @@ extension CondPDiff {
     private static let nlp = ours.changing([
         "space": "factors", "normaliser": "per-task",
         "autoencoder": "nlp", "autoencoderSteps": 40_000, "autoencoderBatch": 256, "autoencoderWeightDecay": 0.01,
-        "autoencoderDecay": 0.0, "denoiser": "nlp", "steps": 40_000, "batch": 256, "decay": 0.0, "ema": 0.0, "clip": 0.0,
+        "autoencoderDecay": 0.0, "denoiser": "nlp", "steps": 40_000, "batch": 256, "decay": 0.0, "ema": 0.0,
+        "clip": 0.0,
         "conditionDropout": 0.0, "patience": 1_000_000, "validationInterval": 1000, "prediction": "noise",
         "latentDeviation": 0.0, "clipLatents": true, "sampler": "ddpm", "largeVariance": true, "samplingSteps": 1000,
     ])
@@ -32,7 +33,8 @@ extension CondPDiff {
     private static let vision = nlp.changing([
         "normaliser": "constant", "autoencoder": "vision", "autoencoderSteps": 12_000, "autoencoderBatch": 64,
         "autoencoderRate": 2e-4, "autoencoderWeightDecay": 0.0, "autoencoderDecay": 1.0,
-        "denoiser": "vision", "steps": 48_000, "batch": 128, "rate": 5e-4, "weightDecay": 0.0, "decay": 1.0, "clip": 1.0,
+        "denoiser": "vision", "steps": 48_000, "batch": 128, "rate": 5e-4, "weightDecay": 0.0, "decay": 1.0,
+        "clip": 1.0,
         "latentDeviation": 0.3,
     ])
 

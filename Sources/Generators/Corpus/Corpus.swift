@@ -52,7 +52,8 @@ public final class Corpus: Sendable {
     /// The adapter of one entry, of the corpus' layout.
     public func adapter(at index: Int) throws(LoragenError) -> Adapter {
         guard entries.indices.contains(index) else {
-            throw LoragenError(.invalidArgument, "the corpus has \(entries.count) adapters; there is no adapter \(index)")
+            throw LoragenError(
+                .invalidArgument, "the corpus has \(entries.count) adapters; there is no adapter \(index)")
         }
         let adapter = try source.adapter(index, entries[index])
         // The files may have changed since the corpus was checked.
@@ -108,7 +109,8 @@ public final class Corpus: Sendable {
             for item in listed {
                 let layout = try attempt { () throws(LoragenError) in
                     do throws(LoragenError) { return try source.check(item.index, item.entry) } catch {
-                        throw item.place.map { LoragenError(error.code, "\($0), field \"path\": \(error.message)") } ?? error
+                        throw item.place.map { LoragenError(error.code, "\($0), field \"path\": \(error.message)") }
+                            ?? error
                     }
                 }
                 if let layout { layouts.append(("\(path)/\(item.entry.path)", layout)) } else { sound = false }

@@ -108,7 +108,8 @@ public struct CorpusEntry: Sendable, Equatable {
             for member in members {
                 guard let score = member.value.double else {
                     throw LoragenError(
-                        .format, "\(place), field \"scores.\(member.name)\": expected a number, found \(member.value.kind)")
+                        .format,
+                        "\(place), field \"scores.\(member.name)\": expected a number, found \(member.value.kind)")
                 }
                 scores[member.name] = score
             }
@@ -130,7 +131,8 @@ public struct CorpusEntry: Sendable, Equatable {
         for (i, item) in list.enumerated() {
             guard let number = item.double, Float(number).isFinite else {
                 throw LoragenError(
-                    .format, "\(place), field \"condition\", element \(i): expected a finite number, found \(item.kind)")
+                    .format, "\(place), field \"condition\", element \(i): expected a finite number, found \(item.kind)"
+                )
             }
             result.append(Float(number))
         }

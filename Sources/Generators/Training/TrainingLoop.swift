@@ -55,7 +55,9 @@ struct TrainingLoop {
                 try checkpoint.save(run, stage: index, finished: Array(stages[..<index]))
                 saved = ProgressReporter.now
             }
-            if cancelled { throw LoragenError(.cancelled, "training was cancelled at step \(run.step) of \(run.stage.name)") }
+            if cancelled {
+                throw LoragenError(.cancelled, "training was cancelled at step \(run.step) of \(run.stage.name)")
+            }
         }
         clock.skip(run.stage.cost * Double(steps - run.step))
         if report(force: true) {

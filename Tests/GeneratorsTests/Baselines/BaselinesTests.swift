@@ -218,12 +218,12 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
     func weightCount(layers: Int, conditions: Int) throws {
         let settings = try Self.settings(#"{"layers": \#(layers), "width": 7}"#)
         let size = ProblemSize(values: 11, conditions: conditions, examples: 4)
-        #expect(try MLPMethod(settings, size, 1).parameterCount == MLPMethod.weightCount(settings, size))
+        #expect(try MLPMethod(settings, size, Random(seed: 1)).parameterCount == MLPMethod.weightCount(settings, size))
     }
 
     @Test func `it is linear layers with rectifiers between`() throws {
         let size = ProblemSize(values: 4, conditions: 3, examples: 4)
-        let mlp = try MLPMethod(try Self.settings(#"{"layers": 2, "width": 5}"#), size, 1)
+        let mlp = try MLPMethod(try Self.settings(#"{"layers": 2, "width": 5}"#), size, Random(seed: 1))
         let c = Example().conditions
         var h = Dense(c)
         let tensors = mlp.namedTensors()

@@ -41,7 +41,7 @@ private func settings(_ changes: String) throws -> String {
 
 private let twoStages = #"{"autoencoder": "pdiff", "autoencoderSteps": 6, "autoencoderBatch": 4, "steps": 12}"#
 /// A skill that never changes: stops at step 20.
-private let stopping = #"{"rate": 0, "validationInterval": 5, "patience": 3}"#
+private let stopping = #"{"rate": 0, "ema": 0, "validationInterval": 5, "patience": 3}"#
 
 @Suite struct TrainingTests {
     @Test func `the same seed gives the same bytes, with any number of threads, and another seed others`() throws {
