@@ -52,7 +52,7 @@ BASE = Contender("base", "base model, no adapter")
 FINE_TUNED = Contender("fine-tuned", "fine-tuned")
 ROWS = [BASE, *BASELINES, GENERATED, FINE_TUNED]
 QUICK_TASKS = 20
-QUICK_SETTINGS = {"steps": 300}
+QUICK_SETTINGS = {"steps": 200}
 LEAST_GAIN = 20  # points over the mean adapter
 RESAMPLES = 10_000
 
