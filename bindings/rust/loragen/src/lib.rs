@@ -28,7 +28,9 @@ pub use generator::{Condition, ConditionKind, Generator, GeneratorInfo, Request}
 pub use progress::Progress;
 pub use training::{train, TrainingOptions};
 
-use std::ffi::{c_char, CStr, CString};
+#![deny(unsafe_op_in_unsafe_fn)]
+use std::ffi::{CStr, CString};
+use std::os::raw::c_char;
 use std::path::Path;
 
 /// The version of the library that is loaded.
