@@ -14,6 +14,11 @@
 #include "channels.inl"
 #include "skinny.inl"
 #include "optimiser.inl"
+#include "block.inl"
+#include "attention.inl"
+#include "scan.inl"
+#include "mixer.inl"
+#include "half.inl"
 
 const lk_table NAME(lk_table) = {
     .unary = NAME(unary),
@@ -37,6 +42,20 @@ const lk_table NAME(lk_table) = {
     .channelNormBackward = NAME(channel_norm_backward),
     .skinnyMatmul = NAME(skinny_matmul),
     .adamwStep = NAME(adamw_step),
+    .blockMatmul = NAME(block_matmul),
+    .attentionPack = NAME(attention_pack),
+    .attentionForward = NAME(attention_forward),
+    .attentionBackward = NAME(attention_backward),
+    .scanScores = NAME(scan_scores),
+    .scanForward = NAME(scan_forward),
+    .scanBackward = NAME(scan_backward),
+    .causalConv = NAME(causal_conv),
+    .causalConvBackward = NAME(causal_conv_backward),
+    .gatedNorm = NAME(gated_norm),
+    .gatedNormBackward = NAME(gated_norm_backward),
+#if IS_F32
+    .halfMatmul = NAME(half_matmul),
+#endif
 };
 #undef W
 #undef V

@@ -188,4 +188,5 @@ uint64_t lk_next_order(void);
 bool lk_gradients_enabled(void);
 void lk_gradients_off(int change);
 
+#include "sequence.h"
 #endif
