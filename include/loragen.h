@@ -16,17 +16,18 @@
  *
  * Conventions
  *   Ownership  The result is the first argument, a pointer to a pointer. What comes back that way is yours and has a
- *              matching _free (which accepts NULL). On failure it is set to NULL. Strings, shapes and data that a getter
- *              returns belong to the object that was asked and live exactly as long as it does.
+ *              matching _free (which accepts NULL). On failure it is set to NULL. Strings, shapes and data that a
+ *              getter returns belong to the object that was asked and live exactly as long as it does.
  *   Errors     Every call that can fail returns a loragen_status. loragen_last_error() then says what was wrong, where
  *              (file, tensor, byte), and what was expected. A failed call leaves nothing half-written. Getters that
  *              return a count or a string cannot fail: they return 0 or NULL for a NULL object or an absent sample.
- *   Options    Structs that may grow start with their own size; initialise them with their _INIT macro, so that a program
- *              built against this header keeps working with a newer library. Zero or NULL means "the default" unless
- *              stated. Structs that do not start with their size never change.
+ *   Options    Structs that may grow start with their own size; initialise them with their _INIT macro, so that a
+ *              program built against this header keeps working with a newer library. Zero or NULL means "the default"
+ *              unless stated. Structs that do not start with their size never change.
  *   Threads    Any function may be called from any thread. A generator or a corpus may be used by many threads at once;
  *              a loragen_adapters may be read by many threads at once. Free an object only when nobody uses it.
- *   Results    The same request to the same file with the same seed gives the same bytes, whatever the number of threads.
+ *   Results    The same request to the same file with the same seed gives the same bytes, whatever the number of
+ *              threads.
  *   Manners    The library sets no environment variable, no signal handler, no global of another library, and prints
  *              nothing; see loragen_set_log().
  *   Text       All strings are UTF-8.
@@ -58,7 +59,7 @@ enum {
     LORAGEN_FORMAT = 3,           /* a file's bytes are not what its format requires */
     LORAGEN_VERSION = 4,          /* a file of another version of a format that this library knows */
     LORAGEN_UNSUPPORTED = 5,      /* valid, but not something that this library does */
-    LORAGEN_MISMATCH = 6,         /* adapters, conditions or files that do not fit together, a condition of the wrong length */
+    LORAGEN_MISMATCH = 6,         /* things that do not fit together: files, a condition of the wrong length, ... */
     LORAGEN_NON_FINITE = 7,       /* NaN or infinity where a finite number is required */
     LORAGEN_MEMORY = 8,           /* more memory than the caller allowed, or than there is */
     LORAGEN_CANCELLED = 9,        /* a callback asked to stop */
@@ -111,8 +112,9 @@ typedef struct loragen_module {
 
 /* ------------------------------------------------------------------------------------------------ corpus */
 
-/* A folder of PEFT adapters, with a manifest `corpus.jsonl` or without (then every sub-folder is an adapter and its name
- * the task), or one packed `.safetensors` file. docs/corpus.md has the schema. Adapters of different ranks are accepted. */
+/* A folder of PEFT adapters, with a manifest `corpus.jsonl` or without (then every sub-folder is an adapter and its
+ * name the task), or one packed `.safetensors` file. docs/corpus.md has the schema. Adapters of different ranks are
+ * accepted. */
 typedef struct loragen_corpus loragen_corpus;
 
 enum { LORAGEN_SPLIT_TRAIN = 0, LORAGEN_SPLIT_VALIDATION = 1, LORAGEN_SPLIT_TEST = 2 };
@@ -165,14 +167,15 @@ typedef int32_t (*loragen_progress_callback)(const loragen_progress *progress, v
 
 typedef struct loragen_training_options {
     size_t struct_size;
-    /* "cond-pdiff", or one of the baselines: "mean", "nearest", "ridge", "ridge-pairs", "mlp". */
+    /* "cond-pdiff", or one of the baselines: "mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge", "mlp". */
     const char *method;
     /* A preset of the method; docs/cond-pdiff.md lists them. NULL: "default". */
     const char *preset;
     /* A JSON object that overrides single settings of the preset, {"diffusionSteps": 4000}; NULL: none. */
     const char *settings;
     uint64_t seed;
-    /* The most memory in bytes that training may hold; a preset that needs more is refused before it starts. 0: no limit. */
+    /* The most memory in bytes that training may hold; a preset that needs more is refused before it starts. 0: no
+     * limit. */
     uint64_t memory_limit;
     /* A file that holds the state of an unfinished training. If it exists the training goes on from it, to the same
      * bytes as one that was never interrupted. It is removed at the end. NULL: none. */
@@ -186,8 +189,8 @@ typedef struct loragen_training_options {
 #define LORAGEN_TRAINING_OPTIONS_INIT \
     {sizeof(loragen_training_options), "cond-pdiff", NULL, NULL, 0, 0, NULL, 0, NULL, NULL}
 
-/* Trains a generator on the training tasks of a corpus, chooses by its validation tasks, measures the report on its test
- * tasks, and writes the generator to `path`. `options` may be NULL. */
+/* Trains a generator on the training tasks of a corpus, chooses by its validation tasks, measures the report on its
+ * test tasks, and writes the generator to `path`. `options` may be NULL. */
 loragen_status loragen_train(const loragen_corpus *corpus, const char *path, const loragen_training_options *options);
 
 /* ------------------------------------------------------------------------------------------------ generator */
@@ -246,7 +249,8 @@ typedef struct loragen_request {
 typedef struct loragen_adapters loragen_adapters;
 
 /* Draws adapters for a condition. */
-loragen_status generate_lora(loragen_adapters **out, const loragen_generator *generator, const loragen_request *request);
+loragen_status generate_lora(loragen_adapters **out, const loragen_generator *generator,
+                             const loragen_request *request);
 
 /* Reads an adapter from a PEFT folder or from a .safetensors file that this library wrote. */
 loragen_status loragen_adapters_open(loragen_adapters **out, const char *path);
@@ -277,14 +281,15 @@ enum {
 typedef struct loragen_save_options {
     size_t struct_size;
     int32_t dtype; /* LORAGEN_FLOAT32, LORAGEN_FLOAT16 or LORAGEN_BFLOAT16 */
-    /* Keep the layout's alpha in the file, instead of alpha = rank with the scale inside B, which every host reads alike. */
+    /* Keep the layout's alpha in the file, instead of alpha = rank with the scale inside B, which every host reads
+     * alike. */
     int32_t keep_alpha;
 } loragen_save_options;
 
 #define LORAGEN_SAVE_OPTIONS_INIT {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0}
 
-/* Writes one sample. A file at `path` is replaced as a whole, or left as it is; in a folder that exists the adapter's own
- * files are replaced one by one, weights first, and others stay. `options` may be NULL. */
+/* Writes one sample. A file at `path` is replaced as a whole, or left as it is; in a folder that exists the adapter's
+ * own files are replaced one by one, weights first, and others stay. `options` may be NULL. */
 loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sample, const char *path, int32_t format,
                                      const loragen_save_options *options);
 

@@ -14,6 +14,9 @@
 #include "channels.inl"
 #include "skinny.inl"
 #include "optimiser.inl"
+#if !IS_F32
+#include "box_muller.inl"
+#endif
 #include "block.inl"
 #include "attention.inl"
 #include "scan.inl"
@@ -42,6 +45,8 @@ const lk_table NAME(lk_table) = {
     .channelNormBackward = NAME(channel_norm_backward),
     .skinnyMatmul = NAME(skinny_matmul),
     .adamwStep = NAME(adamw_step),
+#if !IS_F32
+    .boxMuller = NAME(box_muller),
     .blockMatmul = NAME(block_matmul),
     .attentionPack = NAME(attention_pack),
     .attentionForward = NAME(attention_forward),

@@ -1,5 +1,4 @@
 // Counter-based random numbers: element i depends on seed, stream and i alone, so any thread can make any part.
-#include <string.h>
 #include "internal.h"
 
 // The same bytes on every CPU: no fused operations, and baseline instructions only.
@@ -54,67 +53,18 @@ void lk_uniform(lk_type type, uint64_t seed, uint64_t stream, uint64_t position,
     }
 }
 
-// Natural logarithm for x in (0, 1]: x = m 2^e, m in [sqrt(1/2), sqrt(2)); log m = 2 atanh((m-1)/(m+1)).
-static double log_exact(double x) {
-    uint64_t bits;
-    memcpy(&bits, &x, 8);
-    int64_t e = (int64_t)((bits - 0x3fe6a09e667f3bcdull) >> 52);
-    e = (e & 0x800) ? e - 0x1000 : e;
-    bits -= (uint64_t)e << 52;
-    double m;
-    memcpy(&m, &bits, 8);
-    double s = (m - 1) / (m + 1), z = s * s;
-    double p = 1.0 / 19;
-    p = p * z + 1.0 / 17;
-    p = p * z + 1.0 / 15;
-    p = p * z + 1.0 / 13;
-    p = p * z + 1.0 / 11;
-    p = p * z + 1.0 / 9;
-    p = p * z + 1.0 / 7;
-    p = p * z + 1.0 / 5;
-    p = p * z + 1.0 / 3;
-    return (double)e * 0.69314718055994530942 + 2 * (s + s * z * p);
-}
-
-// sin and cos of 2 pi turn, turn in [0, 1): Taylor on a quarter turn about its middle axis.
-static void sincos_turn(double turn, double *sine, double *cosine) {
-    double quarters = turn * 4 + 0.5;
-    int q = (int)quarters;
-    double x = (turn * 4 - (double)q) * 1.57079632679489661923, z = x * x;  // |x| <= pi/4
-    double s = -1.0 / 1307674368000;
-    s = s * z + 1.0 / 6227020800;
-    s = s * z - 1.0 / 39916800;
-    s = s * z + 1.0 / 362880;
-    s = s * z - 1.0 / 5040;
-    s = s * z + 1.0 / 120;
-    s = s * z - 1.0 / 6;
-    s = x + x * z * s;
-    double c = 1.0 / 20922789888000;
-    c = c * z - 1.0 / 87178291200;
-    c = c * z + 1.0 / 479001600;
-    c = c * z - 1.0 / 3628800;
-    c = c * z + 1.0 / 40320;
-    c = c * z - 1.0 / 720;
-    c = c * z + 1.0 / 24;
-    c = c * z - 0.5;
-    c = 1 + z * c;
-    double table[4][2] = {{s, c}, {c, -s}, {-s, -c}, {-c, s}};
-    *sine = table[q & 3][0];
-    *cosine = table[q & 3][1];
-}
-
+// The four words of a block make two pairs, each of them two normal numbers; a few hundred pairs at a time.
 void lk_normal(lk_type type, uint64_t seed, uint64_t stream, uint64_t position, size_t n, double mean, double deviation,
                void *out) {
-    for (size_t i = 0; i < n; i += 4) {
-        uint32_t bits[4];
-        lk_philox(seed, stream, position + i / 4, 1, bits);
-        for (size_t pair = 0; pair < 2 && i + 2 * pair < n; pair++) {
-            double unit = ((double)bits[2 * pair] + 0.5) * 0x1p-32;  // in (0, 1)
-            double square = -2 * log_exact(unit), sine, cosine;
-            double radius = __builtin_sqrt(square);
-            sincos_turn((double)bits[2 * pair + 1] * 0x1p-32, &sine, &cosine);
-            put(type, out, i + 2 * pair, mean + deviation * (radius * cosine));
-            if (i + 2 * pair + 1 < n) put(type, out, i + 2 * pair + 1, mean + deviation * (radius * sine));
-        }
+    enum { BLOCKS = 64 };
+    uint32_t words[4 * BLOCKS], first[2 * BLOCKS], second[2 * BLOCKS];
+    double cosines[2 * BLOCKS], sines[2 * BLOCKS];
+    for (size_t start = 0; start < n; start += 4 * BLOCKS) {
+        size_t count = n - start < 4 * BLOCKS ? n - start : 4 * BLOCKS, pairs = (count + 3) / 4 * 2;
+        lk_philox(seed, stream, position + start / 4, pairs / 2, words);
+        for (size_t i = 0; i < pairs; i++) first[i] = words[2 * i], second[i] = words[2 * i + 1];
+        lk_kernels(LK_F64)->boxMuller(pairs, first, second, cosines, sines);
+        for (size_t i = 0; i < count; i++)
+            put(type, out, start + i, mean + deviation * (i & 1 ? sines[i / 2] : cosines[i / 2]));
     }
 }

@@ -131,7 +131,7 @@ struct GeneratorFile {
             report: try JSON.parse(reportText, source: "\(path), report"), seed: seed, hash: try string("hash"))
         let entry = try MethodRegistry.entry(generator.method)
         try checkModel(file, weightCount: try entry.weightCount(settings, size))
-        let model = try entry.make(settings, size, seed)
+        let model = try entry.make(settings, size, .none)
         try typed { try model.module.load { try reader.tensor("model." + $0) } }
         model.module.setTraining(false)
         return (generator, model)

@@ -68,7 +68,8 @@ enum MethodRegistry {
         let presets: [(name: String, settings: Settings)]
         /// Numbers that the trained method keeps, before any of them is allocated.
         let weightCount: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Int
-        let make: @Sendable (Settings, ProblemSize, UInt64) throws(LoragenError) -> any Method
+        /// The method with fresh weights; `Random.none` when they are about to be loaded.
+        let make: @Sendable (Settings, ProblemSize, Random) throws(LoragenError) -> any Method
     }
 
     static let entries: [Entry] = [CondPDiff.entry] + baselineEntries

@@ -43,7 +43,7 @@ struct Report {
             if name.hasPrefix("ridge"), problem.size.conditions > 64 { continue }
             if name != "mean", problem.size.conditions == 0 { continue }
             let settings = try MethodRegistry.settings(method: name, preset: "product")
-            let method = try MethodRegistry.entry(name).make(settings, problem.size, 0)
+            let method = try MethodRegistry.entry(name).make(settings, problem.size, .none)
             _ = try method.stages(problem.data)
             result.append((name, method))
         }

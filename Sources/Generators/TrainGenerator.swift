@@ -36,7 +36,7 @@ public func trainGenerator(
     let problem = try Problem(corpus, settings, seed: options.seed, memoryLimit: options.memoryLimit)
     let weights = try entry.weightCount(settings, problem.size)
     try checkMemory(weights, problem, options)
-    let model = try entry.make(settings, problem.size, options.seed)
+    let model = try entry.make(settings, problem.size, Random(seed: options.seed, stream: Streams.weights))
     let checkpoint = try options.checkpoint.map { (path) throws(LoragenError) in
         Checkpoint(path: path, fingerprint: try fingerprint(problem, settings, options))
     }

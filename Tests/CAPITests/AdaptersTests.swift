@@ -90,7 +90,7 @@ import Testing
             memory.withUnsafeBytes { bytes in
                 let options = bytes.baseAddress?.assumingMemoryBound(to: loragen_save_options.self)
                 return loragen_adapters_save(
-                    adapters, 0, "\(folder)/newer", Int32(LORAGEN_FORMAT_SAFETENSORS), options)
+                    adapters, 0, "\(self.folder)/newer", Int32(LORAGEN_FORMAT_SAFETENSORS), options)
             }
         }
         #expect(save() == LORAGEN_OK)

@@ -71,6 +71,21 @@ import Testing
         }
     }
 
+    @Test("Normal and uniform numbers have the same bytes on every instruction set")
+    func randomBytes() {
+        let best = lk_level_in_use()
+        defer { lk_force_level(best) }
+        var drawn: [[Double]] = []
+        for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
+            var random = Random(seed: 6, stream: 1)
+            let normal: Tensor<Double> = random.normal([10_001])
+            let uniform: Tensor<Double> = random.uniform([1001])
+            drawn.append(normal.values + uniform.values)
+        }
+        let same = drawn.allSatisfy { $0 == drawn[0] }
+        #expect(same)
+    }
+
     @Test("Every length up to three vectors is handled on every instruction set")
     func lengths() {
         let best = lk_level_in_use()

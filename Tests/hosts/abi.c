@@ -1,5 +1,5 @@
-/* The layout of every public struct, as version 0 of the library fixed it. A field that moves breaks every host that was
- * built before: this file may get longer, its lines never change. Compiling it is the test. */
+/* The layout of every public struct, as version 0 of the library fixed it. A field that moves breaks every host that
+ * was built before: this file may get longer, its lines never change. Compiling it is the test. */
 #include <loragen.h>
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks what libloragen.so shows to a host: exactly the functions of the header, no library that a host may lack, a soname,
-# never unloaded, no path of the machine that built it.
+# Checks what libloragen.so shows to a host: exactly the functions of the header, no library that a host may lack, a
+# soname, never unloaded, no path of the machine that built it.
 #
 #   Tests/hosts/check_library.sh LIBRARY [HEADER]
 set -eu
@@ -33,7 +33,8 @@ same_symbols() {
     declared >"$work/declared"
     nm -D --defined-only --extern-only "$library" | awk '{print $3}' | sort -u >"$work/exported"
     [ -s "$work/declared" ] || echo "no function found in $header"
-    comm -3 "$work/declared" "$work/exported" | sed 's/^\t\(.*\)/exported, not declared: \1/; t; s/^/declared, not exported: /'
+    comm -3 "$work/declared" "$work/exported" |
+        sed 's/^\t\(.*\)/exported, not declared: \1/; t; s/^/declared, not exported: /'
 }
 
 needed() {

@@ -1,7 +1,7 @@
-/* The library as a guest in a process: opened with RTLD_LOCAL, used from eight threads at once, closed. The same request
- * gives the same bytes in every thread and for every number of threads, and nothing of the process has changed: environment,
- * signal handlers and mask, floating-point mode, locale, CPU affinity, descriptors, working directory, what is on stdout
- * and stderr.
+/* The library as a guest in a process: opened with RTLD_LOCAL, used from eight threads at once, closed. The same
+ * request gives the same bytes in every thread and for every number of threads, and nothing of the process has changed:
+ * environment, signal handlers and mask, floating-point mode, locale, CPU affinity, descriptors, working directory,
+ * what is on stdout and stderr.
  *
  *   embedding LIBRARY GENERATOR CORPUS WORK */
 #define _GNU_SOURCE
@@ -196,7 +196,7 @@ static void from_many_threads(void) {
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- all of it */
+/* -------------------------------------------------------------------------------------------------------- all of it */
 
 static void use(const char *generator_path, const char *corpus_path, const char *work) {
     loragen_corpus *corpus = NULL;

@@ -4,8 +4,8 @@
 #   Tests/hosts/run_hosts.sh LIBDIR [GENERATOR CORPUS]
 #
 #   the library's symbols and dependencies, the layout of the C structs, hostile arguments (plain and under valgrind),
-#   behaviour as a guest, the C++, Python and Rust bindings, and the examples of all four languages and the command line,
-#   which must write the same bytes for the same request.
+#   behaviour as a guest, the C++, Python and Rust bindings, and the examples of all four languages and the command
+#   line, which must write the same bytes for the same request.
 #
 # GENERATOR takes bits and was trained on CORPUS; without them a small corpus and a ridge generator are made.
 # WITHOUT="valgrind rust" leaves parts out.
@@ -76,13 +76,15 @@ part "layout of the structs" gcc -std=c11 -Wall -Wextra -pedantic -Werror -fsynt
 # shellcheck disable=SC2086 # flags are words
 {
     gcc -std=c99 -g -Wall -Wextra -pedantic -Werror "$here/hostile.c" -o "$work/hostile" $flags -lm
-    gcc -std=gnu11 -g -Wall -Wextra -Werror -I"$root/include" "$here/embedding.c" -o "$work/embedding" -ldl -lpthread -lm
+    gcc -std=gnu11 -g -Wall -Wextra -Werror -I"$root/include" "$here/embedding.c" -o "$work/embedding" \
+        -ldl -lpthread -lm
     g++ -std=c++17 -g -Wall -Wextra -pedantic -Werror "$here/binding.cpp" -o "$work/binding" $flags -lpthread
 }
 part "hostile arguments" "$work/hostile" "$generator" "$corpus" "$(fresh)"
 if wanted valgrind; then
-    part "hostile arguments under valgrind" valgrind -q --error-exitcode=9 --leak-check=full --suppressions="$here/valgrind.supp" \
-        --errors-for-leak-kinds=definite --show-leak-kinds=definite "$work/hostile" "$generator" "$corpus" "$(fresh)"
+    part "hostile arguments under valgrind" valgrind -q --error-exitcode=9 --leak-check=full \
+        --suppressions="$here/valgrind.supp" --errors-for-leak-kinds=definite --show-leak-kinds=definite \
+        "$work/hostile" "$generator" "$corpus" "$(fresh)"
 fi
 part "guest" "$work/embedding" "$lib/libloragen.so.0" "$generator" "$corpus" "$(fresh)"
 part "C++ binding" "$work/binding" "$generator" "$corpus" "$(fresh)"

@@ -44,7 +44,7 @@ let baselineEntries: [MethodRegistry.Entry] = [
         ])
     ) { settings, size throws(LoragenError) in
         try MLPMethod.weightCount(settings, size)
-    } make: { settings, size, seed throws(LoragenError) in try MLPMethod(settings, size, seed) },
+    } make: { settings, size, random throws(LoragenError) in try MLPMethod(settings, size, random) },
 ]
 
 /// A baseline that has a closed form and does not sample.
@@ -71,7 +71,7 @@ final class MeanMethod: ClosedForm, Module {
     private let mean: ModuleBuffer<Float>
     var module: any Module<Float> { self }
 
-    init(_ size: ProblemSize) { mean = ModuleBuffer(.zeros([1, size.values])) }
+    init(_ size: ProblemSize) { mean = ModuleBuffer(.pending([1, size.values])) }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("mean", mean) }
     func fit(_ data: TrainingData) { mean.value = data.vectors.mean(axes: [0], keepDims: true) }
@@ -85,8 +85,8 @@ final class NearestMethod: ClosedForm, Module {
     var module: any Module<Float> { self }
 
     init(_ size: ProblemSize) {
-        conditions = ModuleBuffer(.zeros([size.examples, size.conditions]))
-        vectors = ModuleBuffer(.zeros([size.examples, size.values]))
+        conditions = ModuleBuffer(.pending([size.examples, size.conditions]))
+        vectors = ModuleBuffer(.pending([size.examples, size.values]))
     }
 
     func visit(_ visitor: ModuleVisitor<Float>) {

@@ -14,8 +14,8 @@ final class KernelRidge: Module {
     let width: ModuleBuffer<Float>
 
     init(size: ProblemSize, values: Int) {
-        conditions = ModuleBuffer(.zeros([size.examples, size.conditions]))
-        coefficients = ModuleBuffer(.zeros([size.examples, values]))
+        conditions = ModuleBuffer(.pending([size.examples, size.conditions]))
+        coefficients = ModuleBuffer(.pending([size.examples, values]))
         width = ModuleBuffer(Tensor([1]))
     }
 

@@ -13,7 +13,7 @@ final class MLPMethod: Method, Module, TrainingStage {
     var sampling: Sampling? { nil }
     var cost: Double { 6 * Double(batch) * Double(parameterCount) }
 
-    init(_ settings: Settings, _ size: ProblemSize, _ seed: UInt64) throws(LoragenError) {
+    init(_ settings: Settings, _ size: ProblemSize, _ random: Random) throws(LoragenError) {
         let width = try settings.integer("width", 1...65536)
         let depth = try settings.integer("layers", 1...64)
         batch = try settings.integer("batch", 1...65536)
@@ -22,7 +22,7 @@ final class MLPMethod: Method, Module, TrainingStage {
             steps: steps, learningRate: try settings.number("rate", 0...10),
             weightDecay: try settings.number("weightDecay", 0...10), validationInterval: max(1, min(200, steps / 10)),
             patience: try settings.integer("patience", 1...1_000_000))
-        var random = Random(seed: seed, stream: Streams.weights)
+        var random = random
         let widths = [size.conditions] + [Int](repeating: width, count: depth) + [size.values]
         layers = zip(widths, widths.dropFirst()).map { Linear(inputs: $0, outputs: $1, random: &random) }
     }

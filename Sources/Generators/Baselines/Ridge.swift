@@ -21,11 +21,16 @@ final class Ridge: Module {
 
     /// - Parameter order: 1 for the entries alone, 2 with the products of two.
     init(size: ProblemSize, order: Int) {
+<<<<<<< HEAD
+        interactions = Interactions(length: size.conditions, order: order)
+        weights = ModuleBuffer(.pending([1 + interactions.terms.count, size.values]))
+=======
         let c = size.conditions
         let pairs = (0..<c).flatMap { i in (i + 1..<max(c, i + 1)).map { [i, $0] } }
         let all = [[]] + (0..<c).map { [$0] } + (order > 1 ? pairs : [])
         terms = all
         weights = ModuleBuffer(.zeros([all.count, size.values]))
+>>>>>>> parent of 029efa3 (Denoiser sees pairs of condition entries; wider, with more dropout and all latents)
     }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("weights", weights) }

@@ -7,8 +7,8 @@ import Tensor
 final class CondPDiff: Method, Module {
     static let entry = MethodRegistry.Entry(name: "cond-pdiff", presets: presets) {
         settings, size throws(LoragenError) in try weightCount(settings, size)
-    } make: { settings, size, seed throws(LoragenError) in
-        try CondPDiff(settings, size, seed)
+    } make: { settings, size, random throws(LoragenError) in
+        try CondPDiff(settings, size, random)
     }
 
     let autoencoder: any Autoencoder<Float>
@@ -24,7 +24,7 @@ final class CondPDiff: Method, Module {
 
     var module: any Module<Float> { self }
 
-    init(_ settings: Settings, _ size: ProblemSize, _ seed: UInt64) throws(LoragenError) {
+    init(_ settings: Settings, _ size: ProblemSize, _ random: Random) throws(LoragenError) {
         self.settings = settings
         conditionCount = size.conditions
         let timesteps = try settings.integer("timesteps", 2...100_000)
@@ -34,7 +34,7 @@ final class CondPDiff: Method, Module {
         prediction =
             Prediction(rawValue: try settings.choice("prediction", ["noise", "sample", "velocity"])) ?? .sample
         clipsLatents = try settings.flag("clipLatents")
-        var random = Random(seed: seed, stream: Streams.weights)
+        var random = random
         autoencoder = try Self.autoencoder(settings, size, &random)
         denoiser = try Self.denoiser(settings, size, autoencoder.latentCount, &random)
         var chosen: any Sampler = DPMSolver()

@@ -54,7 +54,7 @@ final class ResidualDenoiser: Denoiser {
         self.blocks = (0..<blocks).map { _ in Block(width: width, random: &random) }
         output = Linear(inputs: width, outputs: latentCount, random: &random)
         // Starts as the zero function: the mean of all adapters.
-        output.weight.value = .zeros(output.weight.shape)
+        output.weight.value = .pending(output.weight.shape)
         self.dropout = dropout
     }
 
