@@ -13,6 +13,7 @@
 #include "rows.inl"
 #include "channels.inl"
 #include "skinny.inl"
+#include "conv.inl"
 #include "optimiser.inl"
 #if !IS_F32
 #include "box_muller.inl"
@@ -44,6 +45,9 @@ const lk_table NAME(lk_table) = {
     .channelGradientSums = NAME(channel_gradient_sums),
     .channelNormBackward = NAME(channel_norm_backward),
     .skinnyMatmul = NAME(skinny_matmul),
+    .convPack = NAME(conv_pack),
+    .convForward = NAME(conv_forward),
+    .convWeightGradient = NAME(conv_weight_gradient),
     .adamwStep = NAME(adamw_step),
 #if !IS_F32
     .boxMuller = NAME(box_muller),
