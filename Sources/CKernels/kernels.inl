@@ -51,6 +51,7 @@ const lk_table NAME(lk_table) = {
     .adamwStep = NAME(adamw_step),
 #if !IS_F32
     .boxMuller = NAME(box_muller),
+#endif
     .blockMatmul = NAME(block_matmul),
     .attentionPack = NAME(attention_pack),
     .attentionForward = NAME(attention_forward),
