@@ -52,6 +52,25 @@ static inline double NAME(add_lanes)(V v) {
         for (size_t i = 0; i < step; i++) lane[i] += lane[i + step];
     return lane[0];
 }
+// The same tree in the vector's own type
+static inline T NAME(lane_sum)(V v) {
+#if VECTOR_BYTES == 64
+    typedef T H __attribute__((ext_vector_type(32 / sizeof(T))));
+    H h = v.lo + v.hi;
+    typedef T Q __attribute__((ext_vector_type(16 / sizeof(T))));
+    Q q = h.lo + h.hi;
+#elif VECTOR_BYTES == 32
+    typedef T Q __attribute__((ext_vector_type(16 / sizeof(T))));
+    Q q = v.lo + v.hi;
+#else
+    V q = v;
+#endif
+#if IS_F32
+    return (q[0] + q[2]) + (q[1] + q[3]);
+#else
+    return q[0] + q[1];
+#endif
+}
 static inline T NAME(max_lane)(V v) {
     T m = v[0];
     for (size_t i = 1; i < W; i++) m = v[i] > m ? v[i] : m;
