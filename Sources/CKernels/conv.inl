@@ -194,9 +194,8 @@ static void NAME(conv_forward)(const lk_conv *g, const void *packeds, const void
 static inline __attribute__((always_inline)) void NAME(conv_dots)(size_t rows, size_t wide, const int32_t *offset,
                                                                   const T *g, size_t gPitch, const T *x, size_t n,
                                                                   T *d, size_t pitch) {
-    V s[DOT_ROWS][DOT_WIDE];
-    for (size_t m = 0; m < rows; m++)
-        for (size_t t = 0; t < wide; t++) s[m][t] = SPLAT(0);
+    V s[DOT_ROWS * DOT_WIDE];
+    for (size_t i = 0; i < rows * wide; i++) s[i] = SPLAT(0);
     const T *at[DOT_WIDE];
     for (size_t t = 0; t < wide; t++) at[t] = x + offset[t];
     size_t p = 0;
@@ -205,17 +204,19 @@ static inline __attribute__((always_inline)) void NAME(conv_dots)(size_t rows, s
         for (size_t m = 0; m < rows; m++) left[m] = AT(g, m * gPitch + p);
         for (size_t t = 0; t < wide; t++) {
             V right = AT(at[t], p);
-            for (size_t m = 0; m < rows; m++) s[m][t] = MULADD(left[m], right, s[m][t]);
+            for (size_t m = 0; m < rows; m++) s[m * wide + t] = MULADD(left[m], right, s[m * wide + t]);
         }
     }
     if (p < n)
         for (size_t t = 0; t < wide; t++) {
             V right = AT(at[t], p);
             for (size_t m = 0; m < rows; m++)
-                s[m][t] = MULADD(PART(g, m * gPitch + p, n - p), right, s[m][t]);
+                s[m * wide + t] = MULADD(PART(g, m * gPitch + p, n - p), right, s[m * wide + t]);
         }
+    T sums[DOT_ROWS * DOT_WIDE];
+    NAME(lane_sums)(rows * wide, s, sums);
     for (size_t m = 0; m < rows; m++)
-        for (size_t t = 0; t < wide; t++) d[m * pitch + t] += NAME(lane_sum)(s[m][t]);
+        for (size_t t = 0; t < wide; t++) d[m * pitch + t] += sums[m * wide + t];
 }
 
 #define CONV_DOTS(rows)                                                                                                \

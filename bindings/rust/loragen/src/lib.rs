@@ -14,6 +14,8 @@
 //! Names, shapes and data are borrowed from the object that was asked: the compiler sees to it that they do not outlive
 //! it. [`Generator`], [`Adapters`] and [`Corpus`] may be shared by many threads.
 
+#![deny(unsafe_op_in_unsafe_fn)]
+
 mod adapters;
 mod corpus;
 mod error;
@@ -28,7 +30,6 @@ pub use generator::{Condition, ConditionKind, Generator, GeneratorInfo, Request}
 pub use progress::Progress;
 pub use training::{train, TrainingOptions};
 
-#![deny(unsafe_op_in_unsafe_fn)]
 use std::ffi::{CStr, CString};
 use std::os::raw::c_char;
 use std::path::Path;
