@@ -60,7 +60,8 @@ public func stateSpaceMixer<E: Element>(
     _ x: Tensor<E>, _ parameters: StateSpaceParameters<E>, shape: StateSpaceShape, eps: Double = 1e-5
 ) -> Tensor<E> {
     precondition(x.rank == 3 && x.shape[2] == shape.columns, "mixer of \(x.shape), columns \(shape.columns)")
-    let expected = [[shape.channels, shape.taps], [shape.channels]]
+    let expected =
+        [[shape.channels, shape.taps], [shape.channels]]
         + [[Int]](repeating: [shape.heads], count: 3) + [[shape.inner]]
     precondition(parameters.all.map { $0.shape } == expected, "parameters of a mixer with \(shape)")
     let run = MixerRun(x.detached(), parameters.detached(), shape, eps)

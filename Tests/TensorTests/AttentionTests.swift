@@ -35,7 +35,9 @@ private func plainAttention<E: Element>(
         Case(queries: 97, keys: 257, features: 15, heads: 3, causal: false),
     ]
 
-    private func errors<E: Element>(_ c: Case, _ type: E.Type, magnitude: Double = 1) -> (value: Double, gradient: Double) {
+    private func errors<E: Element>(_ c: Case, _ type: E.Type, magnitude: Double = 1) -> (
+        value: Double, gradient: Double
+    ) {
         var random = Random(seed: 3)
         let shapes = [[2, c.queries, c.features], [2, c.keys, c.features], [2, c.keys, c.features]]
         let inputs: [Tensor<Float>] = shapes.map { random.normal($0, deviation: magnitude) }

@@ -65,7 +65,8 @@ private func recurrence<E: Element>(
         (StateSpaceShape(heads: 1, headDim: 8, state: 128, taps: 4), 1, 1),
     ]
 
-    @Test("Chunks give what the recurrence gives: 1e-10 in Double, 1e-5 in Float, value and gradients", arguments: 0..<4)
+    @Test(
+        "Chunks give what the recurrence gives: 1e-10 in Double, 1e-5 in Float, value and gradients", arguments: 0..<4)
     func chunks(_ index: Int) {
         let (shape, batch, tokens) = StateSpaceTests.shapes[index]
         let given = inputs(shape, batch: batch, tokens: tokens)
@@ -92,7 +93,8 @@ private func recurrence<E: Element>(
             let a = stateSpaceMixer(given[0], parameters(given), shape: shape)
             let b = stateSpaceMixer(changed[0], parameters(changed), shape: shape)
             #expect(a.slice(axis: 1, 0..<position).values == b.slice(axis: 1, 0..<position).values)
-            #expect(a.slice(axis: 1, position..<position + 1).values != b.slice(axis: 1, position..<position + 1).values)
+            #expect(
+                a.slice(axis: 1, position..<position + 1).values != b.slice(axis: 1, position..<position + 1).values)
         }
     }
 

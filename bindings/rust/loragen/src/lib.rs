@@ -58,7 +58,8 @@ pub fn set_threads(threads: i32) -> Result<()> {
 /// `pointer` is NULL, or a C string that lives for `'a`.
 unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a str> {
     // The library hands out UTF-8 only.
-    (!pointer.is_null()).then(|| CStr::from_ptr(pointer).to_str().unwrap_or_default())
+    // SAFETY: the caller's promise, and not NULL.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_str().unwrap_or_default())
 }
 
 /// A run of values; empty for NULL.
@@ -69,7 +70,8 @@ unsafe fn values<'a, Value>(pointer: *const Value, count: usize) -> &'a [Value] 
     if pointer.is_null() {
         return &[];
     }
-    std::slice::from_raw_parts(pointer, count)
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(pointer, count) }
 }
 
 fn c_string(text: &str) -> Result<CString> {
