@@ -23,6 +23,8 @@ import argparse
 import datetime
 import importlib.util
 import json
+import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -116,7 +118,8 @@ def main():
         "skill on weights": {name: report["test"]["skill"]["generator"] for name, (report, _) in reports.items()},
         "training seconds": {name: round(seconds, 1) for name, (_, seconds) in reports.items()},
         "verdict of the report": reports["generated"][0]["verdict"],
-        "errors": errors, "seconds": round(time.monotonic() - start, 1),
+        "errors": errors, "seconds": round(time.monotonic() - start, 1), "CPU seconds": round(cpu_seconds(), 1),
+        "load average": round(os.getloadavg()[1], 1),
     }
     print_result(result)
     write(result, answers, tasks, args)
@@ -131,6 +134,12 @@ def prepare(out):
             raise SystemExit(f"{adapters} was not made by this demo; choose another --out")
         shutil.rmtree(adapters)
     adapters.mkdir(parents=True)
+
+
+def cpu_seconds():
+    """Of this process and of those that it waited for."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def tasks_of(corpus, split, quick):
@@ -346,7 +355,7 @@ def write(result, answers, tasks, args):
         figures.draw_confusion(measuring.cross_accuracies(own, tasks["test"]).mean(0), tasks["test"],
                                result["confusion"]["test"]["best on its own task"], folder / "confusion.png")
         print(f"Wrote demo.json, table.png and confusion.png into {folder}")
-    print(f"{clock(result['seconds'])} in all")
+    print(f"{clock(result['seconds'])} in all, {clock(result['CPU seconds'])} of CPU; load average {result['load average']}")
 
 
 def compact(value, indent=""):

@@ -154,6 +154,8 @@ def measure(jobs, processes, title):
             else:
                 answers[job.contender][job.place] = answer
             line.count(done, len(jobs))
+        pool.close()
+        pool.join()  # their CPU time is counted when they end
     line.end(f"{len(jobs)} adapters")
     return answers, errors
 
