@@ -84,3 +84,12 @@ let package = Package(
     ],
     cxxLanguageStandard: .cxx17
 )
+
+// The benchmarks are built only when asked for: Benchmarks/run.
+if Context.environment["LORAGEN_BENCHMARKS"] != nil {
+    package.targets += [
+        .target(name: "CPeak", path: "Benchmarks/CPeak", cSettings: strictC + [.unsafeFlags(["-O3"])]),
+        .executableTarget(
+            name: "bench", dependencies: ["CPeak", "NN"], path: "Benchmarks/bench", swiftSettings: strict),
+    ]
+}

@@ -97,6 +97,17 @@ void lk_skinny_matmul(lk_type type, bool rowsOfB, size_t rows, size_t depth, con
                       void *c, size_t cm, size_t cn, bool accumulate, size_t first, size_t last) {
     lk_kernels(type)->skinnyMatmul(rowsOfB, rows, depth, a, b, ldb, c, cm, cn, accumulate, first, last);
 }
+void lk_conv_pack(lk_type type, const lk_conv *geometry, const void *weight, void *packed, size_t first, size_t last) {
+    lk_kernels(type)->convPack(geometry, weight, packed, first, last);
+}
+void lk_conv_forward(lk_type type, const lk_conv *geometry, const void *packed, const void *bias, const void *x,
+                     void *y, size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch) {
+    lk_kernels(type)->convForward(geometry, packed, bias, x, y, first, n, rowFirst, rowLast, scratch);
+}
+void lk_conv_weight_gradient(lk_type type, const lk_conv *geometry, const void *fine, const void *coarse, void *d,
+                             size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch) {
+    lk_kernels(type)->convWeightGradient(geometry, fine, coarse, d, first, n, rowFirst, rowLast, scratch);
+}
 void lk_adamw_step(lk_type type, const lk_adamw *settings, size_t n, void *value, const void *g, void *m, void *v) {
     lk_kernels(type)->adamwStep(settings, n, value, g, m, v);
 }

@@ -9,26 +9,31 @@ static inline void NAME(put)(T *c, size_t cm, size_t cn, size_t m, size_t n, T v
 static inline __attribute__((always_inline)) void NAME(skinny_dots)(size_t rows, size_t wide, size_t depth, const T *a,
                                                                     const T *b, size_t ldb, T *c, size_t cm, size_t cn,
                                                                     bool accumulate, size_t n) {
-    V s[8][4];
-    for (size_t m = 0; m < rows; m++)
-        for (size_t j = 0; j < wide; j++) s[m][j] = SPLAT(0);
+    V s[8 * 4];
+    for (size_t i = 0; i < rows * wide; i++) s[i] = SPLAT(0);
     size_t k = 0;
     for (; k + W <= depth; k += W) {
         V column[4];
-        for (size_t j = 0; j < wide; j++) column[j] = AT(b, (n + j) * ldb + k);
+        for (size_t j = 0; j < wide; j++) {
+            column[j] = AT(b, (n + j) * ldb + k);
+            // The rows of b that come next: the CPU's own prefetching ends with the row.
+            __builtin_prefetch(b + (n + j + wide) * ldb + k);
+        }
         for (size_t m = 0; m < rows; m++) {
             V x = AT(a, m * depth + k);
-            for (size_t j = 0; j < wide; j++) s[m][j] = MULADD(x, column[j], s[m][j]);
+            for (size_t j = 0; j < wide; j++) s[m * wide + j] = MULADD(x, column[j], s[m * wide + j]);
         }
     }
     if (k < depth)
         for (size_t m = 0; m < rows; m++) {
             V x = PART(a, m * depth + k, depth - k);
-            for (size_t j = 0; j < wide; j++) s[m][j] = MULADD(x, PART(b, (n + j) * ldb + k, depth - k), s[m][j]);
+            for (size_t j = 0; j < wide; j++)
+                s[m * wide + j] = MULADD(x, PART(b, (n + j) * ldb + k, depth - k), s[m * wide + j]);
         }
+    T sums[8 * 4];
+    NAME(lane_sums)(rows * wide, s, sums);
     for (size_t m = 0; m < rows; m++)
-        for (size_t j = 0; j < wide; j++)
-            NAME(put)(c, cm, cn, m, n + j, (T)NAME(add_lanes)(s[m][j]), accumulate);
+        for (size_t j = 0; j < wide; j++) NAME(put)(c, cm, cn, m, n + j, sums[m * wide + j], accumulate);
 }
 
 // b [depth, columns]: `wide` vectors of columns at a time.

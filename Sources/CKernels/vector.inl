@@ -2,6 +2,9 @@
 typedef T V __attribute__((ext_vector_type(VECTOR_BYTES / sizeof(T))));
 typedef I VI __attribute__((ext_vector_type(VECTOR_BYTES / sizeof(T))));
 
+#undef SPLAT
+#define SPLAT(x) ((V)(T)(x))
+
 static inline V NAME(load)(const T *p) {
     V v;
     memcpy(&v, p, sizeof v);
@@ -52,6 +55,30 @@ static inline double NAME(add_lanes)(V v) {
         for (size_t i = 0; i < step; i++) lane[i] += lane[i + step];
     return lane[0];
 }
+// Neighbouring lanes added up: those of a in the first half, those of b in the second
+static inline V NAME(add_pairs)(V a, V b) {
+#if VECTOR_BYTES == 64 && IS_F32
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+           __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif (VECTOR_BYTES == 64) || (VECTOR_BYTES == 32 && IS_F32)
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+           __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#elif (VECTOR_BYTES == 32) || IS_F32
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#else
+    return __builtin_shufflevector(a, b, 0, 2) + __builtin_shufflevector(a, b, 1, 3);
+#endif
+}
+// sums[i] = the sum of the lanes of s[i], for i < count; `count` is a constant
+static inline __attribute__((always_inline)) void NAME(lane_sums)(size_t count, const V *s, T *sums) {
+    for (size_t start = 0; start < count; start += W) {
+        V t[W];
+        for (size_t i = 0; i < W; i++) t[i] = start + i < count ? s[start + i] : SPLAT(0);
+        for (size_t left = W / 2; left > 0; left /= 2)
+            for (size_t i = 0; i < left; i++) t[i] = NAME(add_pairs)(t[2 * i], t[2 * i + 1]);
+        NAME(store_part)(sums + start, count - start < W ? count - start : W, t[0]);
+    }
+}
 static inline T NAME(max_lane)(V v) {
     T m = v[0];
     for (size_t i = 1; i < W; i++) m = v[i] > m ? v[i] : m;
@@ -60,5 +87,3 @@ static inline T NAME(max_lane)(V v) {
 
 #undef MULADD
 #define MULADD(a, b, c) NAME(muladd)(a, b, c)
-#undef SPLAT
-#define SPLAT(x) ((V)(T)(x))

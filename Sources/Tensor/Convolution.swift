@@ -24,6 +24,44 @@ struct Sweep {
 
     /// coarse [batch, coarseChannels, positions] = weight [coarseChannels, depth] unfold(fine) + bias
     func gather<E: Element>(
+        _ fine: UnsafePointer<E>, _ weight: UnsafePointer<E>, bias: UnsafePointer<E>?,
+        _ coarse: UnsafeMutablePointer<E>
+    ) {
+        if isLine { return direct(transposed: false).forward(batch: batch, fine, weight, bias: bias, coarse) }
+        gatherUnfolded(
+            fine, MatrixView(base: weight, pitch: depth, transposed: false), bias: bias, coarse)
+    }
+
+    /// fine [batch, fineChannels, extents] = fold(weight [coarseChannels, depth] transposed times coarse) + bias
+    func scatter<E: Element>(
+        _ coarse: UnsafePointer<E>, _ weight: UnsafePointer<E>, bias: UnsafePointer<E>?,
+        _ fine: UnsafeMutablePointer<E>
+    ) {
+        if isLine { return direct(transposed: true).forward(batch: batch, coarse, weight, bias: bias, fine) }
+        scatterUnfolded(
+            coarse, MatrixView(base: weight, pitch: depth, transposed: false), bias: bias, fine)
+    }
+
+    /// dweight [coarseChannels, depth] = sum over the batch of coarse times unfold(fine) transposed
+    func weightGradient<E: Element>(
+        _ fine: UnsafePointer<E>, _ coarse: UnsafePointer<E>, _ dweight: UnsafeMutablePointer<E>
+    ) {
+        if isLine { return direct(transposed: false).weightGradient(batch: batch, fine, coarse, dweight) }
+        weightGradientUnfolded(fine, coarse, dweight)
+    }
+
+    private var isLine: Bool { window.height == 1 && window.kernelH == 1 && window.padH == 0 && window.outH == 1 }
+
+    private func direct(transposed: Bool) -> DirectConvolution {
+        let (fine, coarse) = ((window.channels, window.width), (coarseChannels, window.outW))
+        let (from, to) = transposed ? (coarse, fine) : (fine, coarse)
+        return DirectConvolution(
+            geometry: lk_conv(
+                inputs: from.0, inputExtent: from.1, outputs: to.0, outputExtent: to.1, kernel: window.kernelW,
+                stride: window.strideW, padding: window.padW, transposed: transposed))
+    }
+
+    private func gatherUnfolded<E: Element>(
         _ fine: UnsafePointer<E>, _ weight: MatrixView<E>, bias: UnsafePointer<E>?, _ coarse: UnsafeMutablePointer<E>
     ) {
         Threads.parallelFor(batch * blocks) { chunk in
@@ -42,8 +80,7 @@ struct Sweep {
         }
     }
 
-    /// fine [batch, fineChannels, extents] = fold(weight [coarseChannels, depth] transposed times coarse) + bias
-    func scatter<E: Element>(
+    private func scatterUnfolded<E: Element>(
         _ coarse: UnsafePointer<E>, _ weight: MatrixView<E>, bias: UnsafePointer<E>?, _ fine: UnsafeMutablePointer<E>
     ) {
         let extent = window.height * window.width
@@ -63,9 +100,8 @@ struct Sweep {
         }
     }
 
-    /// dweight [coarseChannels, depth] = sum over the batch of coarse times unfold(fine) transposed. The batch is cut
-    /// into at most 8 groups, summed in order.
-    func weightGradient<E: Element>(
+    /// The batch is cut into at most 8 groups, summed in order.
+    private func weightGradientUnfolded<E: Element>(
         _ fine: UnsafePointer<E>, _ coarse: UnsafePointer<E>, _ dweight: UnsafeMutablePointer<E>
     ) {
         let work = batch * blocks
@@ -120,13 +156,13 @@ private func convolve<E: Element>(
     _ sweep: Sweep, _ x: Tensor<E>, _ weight: Tensor<E>, _ bias: Tensor<E>?, shape: [Int]
 ) -> Tensor<E> {
     checkBias(bias, sweep.coarseChannels)
-    let view = MatrixView(base: UnsafePointer(weight.storage.base), pitch: sweep.depth, transposed: false)
-    let result = Tensor<E>.make(shape) { sweep.gather(x.storage.base, view, bias: bias?.storage.base, $0) }
+    let result = Tensor<E>.make(shape) {
+        sweep.gather(x.storage.base, weight.storage.base, bias: bias?.storage.base, $0)
+    }
     guard Tensor.isTracked(x, weight, bias) else { return result }
     let (input, w) = (x.detached(), weight.detached())
     return result.recorded(from: [x, weight, bias]) { g, inputs in
-        let view = MatrixView(base: UnsafePointer(w.storage.base), pitch: sweep.depth, transposed: false)
-        inputs[0]?.accumulate(Tensor.make(input.shape) { sweep.scatter(g.storage.base, view, bias: nil, $0) })
+        inputs[0]?.accumulate(Tensor.make(input.shape) { sweep.scatter(g.storage.base, w.storage.base, bias: nil, $0) })
         inputs[1]?.accumulate(
             Tensor.make(w.shape) { sweep.weightGradient(input.storage.base, g.storage.base, $0) })
         inputs[2]?.accumulate(g.channelSums())
@@ -138,13 +174,13 @@ private func convolveTransposed<E: Element>(
     _ sweep: Sweep, _ x: Tensor<E>, _ weight: Tensor<E>, _ bias: Tensor<E>?, shape: [Int]
 ) -> Tensor<E> {
     checkBias(bias, sweep.fineChannels)
-    let view = MatrixView(base: UnsafePointer(weight.storage.base), pitch: sweep.depth, transposed: false)
-    let result = Tensor<E>.make(shape) { sweep.scatter(x.storage.base, view, bias: bias?.storage.base, $0) }
+    let result = Tensor<E>.make(shape) {
+        sweep.scatter(x.storage.base, weight.storage.base, bias: bias?.storage.base, $0)
+    }
     guard Tensor.isTracked(x, weight, bias) else { return result }
     let (input, w) = (x.detached(), weight.detached())
     return result.recorded(from: [x, weight, bias]) { g, inputs in
-        let view = MatrixView(base: UnsafePointer(w.storage.base), pitch: sweep.depth, transposed: false)
-        inputs[0]?.accumulate(Tensor.make(input.shape) { sweep.gather(g.storage.base, view, bias: nil, $0) })
+        inputs[0]?.accumulate(Tensor.make(input.shape) { sweep.gather(g.storage.base, w.storage.base, bias: nil, $0) })
         inputs[1]?.accumulate(
             Tensor.make(w.shape) { sweep.weightGradient(g.storage.base, input.storage.base, $0) })
         inputs[2]?.accumulate(g.channelSums())

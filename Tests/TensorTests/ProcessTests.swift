@@ -177,6 +177,31 @@ import Testing
         #expect(lk_allocate(1 << 60) == nil)
     }
 
+    @Test("Large buffers are cut, joined and moved without touching those in use")
+    func largeBuffers() {
+        lk_trim()
+        var random = Random(seed: 31)
+        var held: [(UnsafeMutableRawPointer, Int, Int32)] = []
+        for round in 0..<400 {
+            let choice = random.integers(2, below: 20)
+            if held.count > 12 || (choice[0] < 8 && !held.isEmpty) {
+                let (memory, bytes, mark) = held.remove(at: choice[1] % held.count)
+                for at in Array(stride(from: 0, to: bytes, by: 4096)) + [bytes - 1] {
+                    #expect(memory.load(fromByteOffset: at, as: UInt8.self) == UInt8(mark))
+                }
+                lk_deallocate(memory, bytes)
+            } else {
+                let bytes = (4 << 20) + choice[1] * 1_500_000 + round
+                let memory = lk_allocate(bytes)!
+                #expect(UInt(bitPattern: memory) % 64 == 0)
+                memset(memory, Int32(round % 251), bytes)
+                held.append((memory, bytes, Int32(round % 251)))
+            }
+        }
+        for (memory, bytes, _) in held { lk_deallocate(memory, bytes) }
+        lk_trim()
+    }
+
     @Test("parallelFor runs each chunk once, nested too")
     func chunks() {
         let counts = UnsafeMutablePointer<Int32>.allocate(capacity: 1000)

@@ -109,7 +109,54 @@ enum Naive {
         Window(c: 5, o: 3, l: 2, k: 3, stride: 4, padding: 2, outputPadding: 3),
         Window(c: 20, o: 9, l: 2500, k: 3, stride: 1, padding: 2, outputPadding: 0),
         Window(c: 2, o: 2, l: 1, k: 1, stride: 1, padding: 0, outputPadding: 0),
+        // Several tiles of positions, blocks of input channels, kernels shorter than the stride
+        Window(c: 300, o: 10, l: 60, k: 5, stride: 1, padding: 2, outputPadding: 0),
+        Window(c: 2, o: 3, l: 3001, k: 11, stride: 1, padding: 5, outputPadding: 0),
+        Window(c: 5, o: 9, l: 2111, k: 9, stride: 2, padding: 4, outputPadding: 1),
+        Window(c: 30, o: 7, l: 1200, k: 5, stride: 5, padding: 0, outputPadding: 0),
+        Window(c: 3, o: 17, l: 100, k: 3, stride: 5, padding: 1, outputPadding: 4),
     ]
+
+    @Test("The gradients of conv1d and of its adjoint equal the plain ones", arguments: windows)
+    func convolutionGradients(_ s: Window) {
+        var random = Random(seed: 9)
+        let x: Tensor<Double> = random.normal([2, s.c, s.l])
+        let w: Tensor<Double> = random.normal([s.o, s.c, s.k])
+        let none = Tensor<Double>.zeros([s.c])
+        let out = (s.l + 2 * s.padding - s.k) / s.stride + 1
+        let g: Tensor<Double> = random.normal([2, s.o, out])
+        // dx is the plain transposed convolution of g, cut or filled up to x's length
+        let back = Naive.convTranspose1d(g, w, none, stride: s.stride, padding: 0, outputPadding: 0).values
+        let length = (out - 1) * s.stride + s.k
+        var dx = [Double](repeating: 0, count: x.count)
+        for row in 0..<2 * s.c {
+            for i in 0..<s.l where i + s.padding < length { dx[row * s.l + i] = back[row * length + i + s.padding] }
+        }
+        let (xs, gs) = (x.values, g.values)
+        var dw = [Double](repeating: 0, count: w.count)
+        for n in 0..<2 {
+            for o in 0..<s.o {
+                for c in 0..<s.c {
+                    for j in 0..<s.k {
+                        var sum = 0.0
+                        for p in 0..<out where (0..<s.l).contains(p * s.stride + j - s.padding) {
+                            sum += gs[(n * s.o + o) * out + p] * xs[(n * s.c + c) * s.l + p * s.stride + j - s.padding]
+                        }
+                        dw[(o * s.c + c) * s.k + j] += sum
+                    }
+                }
+            }
+        }
+        func check<E: Element>(_ type: E.Type, _ bound: Double) {
+            let (a, b) = (x.converted(to: E.self).requiringGradient(), w.converted(to: E.self).requiringGradient())
+            let y = fastConv1d(a, b, Tensor<E>.zeros([s.o]), s)
+            (y * g.converted()).sum().backward()
+            #expect(relativeError(a.gradient!, Tensor(dx, shape: x.shape)) < bound)
+            #expect(relativeError(b.gradient!, Tensor(dw, shape: w.shape)) < bound)
+        }
+        check(Double.self, 1e-13)
+        check(Float.self, 2e-6)
+    }
 
     @Test("conv1d equals seven nested loops, in both element types", arguments: windows)
     func conv1d(_ s: Window) {

@@ -134,6 +134,36 @@ void lk_unfold(lk_type type, const lk_window *window, const void *x, void *colum
 // The adjoint: x += what `columns` came from
 void lk_fold_add(lk_type type, const lk_window *window, const void *columns, void *x, size_t first, size_t last);
 
+// ---- Convolution over one dimension (conv.c, conv.inl)
+
+// Forward: y[o, p] = bias[o] + sum over c, j of w[o, c, j] x[c, p stride + j - padding], w [outputs, inputs, kernel].
+// Transposed: y[o, p stride + j - padding] += w[c, o, j] x[c, p] (on top of the bias), w [inputs, outputs, kernel].
+typedef struct {
+    size_t inputs, inputExtent, outputs, outputExtent;  // channels and length of x and of y, one sample
+    size_t kernel, stride, padding;
+    bool transposed;
+} lk_conv;
+
+// How the work is cut, from the geometry alone: `tiles` tiles of `positions` out of `span` (of y; when transposed, of y's
+// positions divided by the stride), `depth` input channels at a time; `scratch` elements of working memory.
+typedef struct {
+    size_t span, positions, tiles, depth, tile, offsets, scratch;
+} lk_conv_plan;
+lk_conv_plan lk_conv_planned(const lk_conv *geometry);
+lk_conv_plan lk_conv_planned_gradient(const lk_conv *geometry);
+
+// The weights [inputs * outputs * kernel] in the order of the instruction set's kernels; output channels [first, last),
+// first a multiple of 8.
+void lk_conv_pack(lk_type type, const lk_conv *geometry, const void *weight, void *packed, size_t first, size_t last);
+// The n positions from `first` and the output channels [rowFirst, rowLast), rowFirst a multiple of 8, of one sample. bias
+// may be null.
+void lk_conv_forward(lk_type type, const lk_conv *geometry, const void *packed, const void *bias, const void *x,
+                     void *y, size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch);
+// d[o, c, j] += sum over n positions p from `first` of coarse[o, p] fine[c, p stride + j - padding], for the rows o in
+// [rowFirst, rowLast). The geometry is not transposed: fine is its input, coarse its output.
+void lk_conv_weight_gradient(lk_type type, const lk_conv *geometry, const void *fine, const void *coarse, void *d,
+                             size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch);
+
 // ---- Matrix product with few rows (skinny.inl)
 
 // c[m, n] = sum over k of a[m, k] b(k, n) for m < rows <= 8; a is [rows, depth] contiguous.
@@ -187,5 +217,9 @@ uint64_t lk_next_order(void);
 // This thread's count of nested `withoutGradients`; lk_gradients_off adds to it.
 bool lk_gradients_enabled(void);
 void lk_gradients_off(int change);
+// This thread's count of nested second runs of `recomputed`.
+bool lk_recomputing(void);
+void lk_recomputation(int change);
 
+#include "sequence.h"
 #endif

@@ -1,0 +1,209 @@
+"""Runs ours and the peers in turn and prints ratios: driver.py BENCH PEER_PYTHON [--quick] [--only NAME]... [--threads N]"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).resolve().parent
+CONV = 143_808  # weights of the denoiser's convolutions
+
+# name: (peers, floating-point operations or None, bytes that must be read or None, goal)
+ROWS = {
+    **{f"sgemm-{n}": (["eager", "onednn", "compile", "numpy", "onnxruntime"], 2 * n**3, None, 0.95)
+       for n in (512, 1024, 2048, 4096)},
+    **{f"linear-{m}": (["eager", "onednn", "compile", "numpy", "onnxruntime"], 2 * m * 4096 * 1024, 4096 * 1024 * 4, 0.95)
+       for m in (1, 4, 16)},
+    "autoencoder": (["eager", "noonednn", "compile"], None, None, 2.0),
+    "denoiser-sample": (["eager", "compile", "onnxruntime"],
+                        2 * 64 * 4096 * (CONV + 256 + 2 * 4096), None, 2.0),
+    "denoiser-train": (["eager", "noonednn", "compile"],
+                       6 * 64 * 4096 * (CONV + 256 + 2 * 4096), None, 2.0),
+}
+TRAINING = ("autoencoder", "denoiser-train", "rpg-train", "gpt-train")
+
+
+class Side:
+    """One process that holds one work."""
+
+    def __init__(self, command, environment):
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=environment)
+        if self.ask(None) != "ready":
+            self.close()
+            raise RuntimeError("not available")
+
+    def ask(self, line):
+        if line is not None:
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
+        answer = self.process.stdout.readline().strip()
+        if not answer:
+            raise RuntimeError("stopped")
+        return answer
+
+    def times(self, count):
+        return [float(t) for t in self.ask(count).split()]
+
+    def close(self):
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass
+        self.process.wait()
+
+
+def error(a, b):
+    """|a - b| / |b| in the Euclidean norm"""
+    x, y = np.fromfile(a, np.float32).astype(np.float64), np.fromfile(b, np.float32).astype(np.float64)
+    if x.size != y.size:
+        return float("inf")
+    return float(np.linalg.norm(x - y) / max(np.linalg.norm(y), 1e-300))
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("bench")
+    options.add_argument("python")
+    options.add_argument("--quick", action="store_true")
+    options.add_argument("--only", action="append", default=[])
+    options.add_argument("--threads", type=int, default=os.cpu_count())
+    options = options.parse_args()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "GOTO_", "MKL_", "OMP_"))}
+    environment["BENCH_THREADS"] = str(options.threads)
+    prefix = ["chrt", "-f", "5"] if subprocess.run(["chrt", "-f", "5", "true"], capture_output=True).returncode == 0 else []
+    print("priority:", " ".join(prefix) or "normal", flush=True)
+    load = os.getloadavg()
+    print("load average %.1f %.1f %.1f" % load)
+
+    def ours(row):
+        return Side(prefix + [options.bench, row], environment)
+
+    def peer(row, variant):
+        e = dict(environment)
+        return Side(prefix + [options.python, str(HERE / "peer.py"), row, variant], e)
+
+    side = ours("peak")
+    peaks = [[float(x) for x in side.ask("peak").split()] for _ in range(3)]
+    side.close()
+    flops, bandwidth = (max(p[i] for p in peaks) for i in (0, 1))
+    print(f"measured peaks, {options.threads} threads: {flops:.0f} GFLOP/s f32, {bandwidth:.1f} GB/s read\n")
+
+    report = {}
+    for row, (variants, operations, volume, goal) in ROWS.items():
+        if options.only and not any(o in row for o in options.only):
+            continue
+        sides = {}
+        for name in ["ours"] + variants:
+            try:
+                sides[name] = ours(row) if name == "ours" else peer(row, name)
+            except RuntimeError:
+                print(f"{row}: {name} is not available")
+        if "ours" not in sides or len(sides) < 2:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            errors = {}
+            for name in list(sides):
+                try:
+                    sides[name].ask(f"{folder}/{name}")
+                except RuntimeError:
+                    print(f"{row}: {name} stopped")
+                    del sides[name]
+            for name in sides:
+                if name != "ours":
+                    errors[name] = error(f"{folder}/ours", f"{folder}/{name}")
+        # About a tenth of a second a turn, so that each is over before another process gets in.
+        warm = {name: min(s.times(2)) for name, s in sides.items()}
+        counts = {name: max(1, min(200, int((0.03 if options.quick else 0.1) / t))) for name, t in warm.items()}
+        rounds = 3 if options.quick else 9
+        best = {name: [] for name in sides}
+        for _ in range(rounds):
+            for name, s in sides.items():
+                best[name].append(statistics.median(s.times(counts[name])))
+        for s in sides.values():
+            s.close()
+        entry = {"goal": goal, "sides": {}}
+        peers = [n for n in sides if n != "ours"]
+        fastest = min(peers, key=lambda n: statistics.median(best[n]))
+        ratios = [p / o for p, o in zip(best[fastest], best["ours"])]
+        entry["best_peer"], entry["ratio"] = fastest, statistics.median(best[fastest]) / statistics.median(best["ours"])
+        entry["ratio_spread"] = [min(ratios), max(ratios)]
+        for name in sides:
+            t = statistics.median(best[name])
+            one = {"ms": t * 1e3, "min_ms": min(best[name]) * 1e3, "max_ms": max(best[name]) * 1e3}
+            if operations:
+                one["gflops"] = operations / t * 1e-9
+                one["share_of_peak"] = one["gflops"] / flops
+            if volume:
+                one["gbytes_per_s"] = volume / t * 1e-9
+            if name in errors:
+                one["relative_difference"] = errors[name]
+            entry["sides"][name] = one
+        if row in TRAINING:
+            for name in sides:
+                fresh = ours(row) if name == "ours" else peer(row, name)
+                before = int(fresh.ask("memory"))
+                fresh.times(3)
+                entry["sides"][name]["peak_mib"] = int(fresh.ask("memory")) / 2**20
+                entry["sides"][name]["before_mib"] = before / 2**20
+                fresh.close()
+        report[row] = entry
+        show(row, entry)
+    save(report, flops, bandwidth, load, options, environment)
+
+
+def show(row, entry):
+    low, high = entry["ratio_spread"]
+    mark = "reached" if entry["ratio"] >= entry["goal"] else "missed"
+    print(f"{row}: {entry['ratio']:.2f} x the best peer ({entry['best_peer']}), {low:.2f} to {high:.2f}; "
+          f"goal {entry['goal']} {mark}")
+    for name, s in entry["sides"].items():
+        line = f"    {name:12} {s['ms']:9.3f} ms ({s['min_ms']:.3f} to {s['max_ms']:.3f})"
+        if "gflops" in s:
+            line += f"  {s['gflops']:7.1f} GFLOP/s {100 * s['share_of_peak']:5.1f} %"
+        if "gbytes_per_s" in s:
+            line += f"  {s['gbytes_per_s']:6.1f} GB/s"
+        if "relative_difference" in s:
+            line += f"  difference {s['relative_difference']:.1e}"
+        if "peak_mib" in s:
+            line += f"  peak {s['peak_mib']:.0f} MiB ({s['before_mib']:.0f} before)"
+        print(line, flush=True)
+
+
+def cpu_name():
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    find = lambda key: re.search(rf"^{key}\s*: (.*)$", text, re.M).group(1).strip()
+    return f"{find('model name')} family {find('cpu family')} model {find('model')}"
+
+
+def save(report, flops, bandwidth, load, options, environment):
+    versions = subprocess.run(
+        [options.python, "-c",
+         "import torch, onnxruntime, numpy, json, sys\n"
+         "print(json.dumps({'torch': torch.__version__, 'onnxruntime': onnxruntime.__version__, 'numpy': numpy.__version__}))"],
+        capture_output=True, text=True, env=environment).stdout
+    date = datetime.date.today().isoformat()
+    result = {
+        "cpu": cpu_name(), "date": date, "threads": options.threads, "load_average": load,
+        "peak_gflops": flops, "read_gbytes_per_s": bandwidth, "versions": json.loads(versions or "{}"), "rows": report,
+    }
+    if options.only or options.quick:
+        return
+    name = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
+    path = HERE.parent / "results" / f"{name}-{date}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\nwritten: Benchmarks/results/{path.name}")
+
+
+main()
