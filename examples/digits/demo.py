@@ -129,11 +129,13 @@ def main():
 def prepare(out):
     """Empties what an earlier run made, and nothing else."""
     adapters = out / "adapters"
+    mark = adapters / ".made-by-demo"
     if adapters.exists():
-        if not (adapters / "fine-tuned" / "corpus.jsonl").exists():
+        if any(adapters.iterdir()) and not mark.exists():
             raise SystemExit(f"{adapters} was not made by this demo; choose another --out")
         shutil.rmtree(adapters)
     adapters.mkdir(parents=True)
+    mark.touch()
 
 
 def cpu_seconds():
