@@ -34,7 +34,7 @@ struct Report {
         json = .object(object)
     }
 
-    /// Baselines fitted in the generator's own representation, where they are at their strongest.
+    /// Baselines fitted in the generator's own representation.
     private static func baselines(_ problem: Problem) throws(LoragenError) -> [(name: String, method: any Method)] {
         var result: [(String, any Method)] = []
         for name in ["mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge"] {
