@@ -171,7 +171,7 @@ typedef struct loragen_training_options {
     const char *method;
     /* A preset of the method; docs/cond-pdiff.md lists them. NULL: "default". */
     const char *preset;
-    /* A JSON object that overrides single settings of the preset, {"diffusionSteps": 4000}; NULL: none. */
+    /* A JSON object that overrides single settings of the preset, {"steps": 4000}; NULL: none. */
     const char *settings;
     uint64_t seed;
     /* The most memory in bytes that training may hold; a preset that needs more is refused before it starts. 0: no

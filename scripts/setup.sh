@@ -1,4 +1,5 @@
 # Installs what building, testing and the demo need on Debian bookworm; sourced by ./scripts/test and ./scripts/demo.
+# setup_for=demo leaves out what only tests need. PYTHON=FILE names a Python that has the packages; else .venv gets them.
 # Swift 6.3 is the one thing that has to be there already (https://www.swift.org/install/linux/debian/12).
 
 command -v swift >/dev/null || {
@@ -11,6 +12,8 @@ apt_packages=(
     libonnx-dev libprotobuf-dev     # the ONNX writer, a library of its own
     gcc g++ binutils pkg-config     # C and C++ hosts, checks of the library
     python3 python3-venv python3-dev # the Python host; the demo's host applies adapters in ONNX Runtime
+)
+[[ ${setup_for:-test} == demo ]] || apt_packages+=(
     cargo                           # the Rust host
     valgrind                        # memory checks of the C host
 )
@@ -35,9 +38,9 @@ if ((${#wanted[@]})); then
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
 fi
 
-python_packages=(numpy==2.2.6 onnxruntime==1.23.2 safetensors==0.6.2 matplotlib==3.10.7 pytest==8.4.2)
+python_packages=(numpy==2.4.6 onnxruntime==1.31.1 safetensors==0.8.0 matplotlib==3.11.2 pytest==8.4.2)
 venv=.venv
-if [[ ! -x $venv/bin/python || "$(cat $venv/packages 2>/dev/null)" != "${python_packages[*]}" ]]; then
+if [[ -z ${PYTHON:-} ]] && [[ ! -x $venv/bin/python || "$(cat $venv/packages 2>/dev/null)" != "${python_packages[*]}" ]]; then
     echo "Installing ${python_packages[*]} into $venv"
     python3 -m venv "$venv"
     "$venv/bin/pip" install -q --disable-pip-version-check "${python_packages[@]}"

@@ -35,7 +35,25 @@ typedef struct {
                                void *);
     void (*adamwStep)(const lk_adamw *, size_t, void *, const void *, void *, void *);
     void (*boxMuller)(size_t, const uint32_t *, const uint32_t *, double *, double *);  // f64 only
+    void (*blockMatmul)(size_t, size_t, size_t, const void *, size_t, size_t, const void *, size_t, void *, size_t, bool);
+    void (*attentionPack)(const lk_attention *, const void *, size_t, const void *, size_t, size_t, void *, void *);
+    void (*attentionForward)(const lk_attention *, size_t, size_t, void *);
+    void (*attentionBackward)(const lk_attention *, const lk_attention_gradient *, void *);
+    void (*scanScores)(const lk_scan *, size_t, void *, void *);
+    void (*scanForward)(const lk_scan *, size_t, void *, size_t, void *);
+    void (*scanBackward)(const lk_scan *, const lk_scan_gradient *, size_t, size_t, void *);
+    void (*causalConv)(const lk_causal_conv *, const void *, void *, size_t, size_t, size_t);
+    void (*causalConvBackward)(const lk_causal_conv *, const void *, const void *, size_t, void *, size_t, void *,
+                               void *, size_t, size_t, void *);
+    void (*gatedNorm)(size_t, size_t, double, const void *, const void *, size_t, const void *, void *);
+    void (*gatedNormBackward)(size_t, size_t, double, const void *, const void *, size_t, const void *, const void *,
+                              void *, void *, size_t, void *, void *);
+    void (*halfMatmul)(size_t, size_t, const float *, const uint16_t *, float *, size_t, size_t, size_t);  // f32 only
 } lk_table;
+
+// half_bf16.c; only on CPUs with AVX512-BF16
+void lk_half_matmul_bf16(size_t rows, size_t depth, const uint16_t *x, const uint16_t *weight, float *y,
+                         size_t yPitch, size_t first, size_t last);
 
 extern const lk_table lk_table_portable_f32, lk_table_portable_f64;
 extern const lk_table lk_table_avx2_f32, lk_table_avx2_f64;

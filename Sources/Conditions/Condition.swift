@@ -32,8 +32,12 @@ public struct ConditionScale: Sendable {
             for i in 0..<width { square[i] += (Double(c[i]) - mean[i]) * (Double(c[i]) - mean[i]) / n }
         }
         shift = mean.map { Float($0) }
-        // An entry that never changes carries nothing; it stays zero.
-        scale = square.map { $0 > 1e-12 ? Float(1 / $0.squareRoot()) : 0 }
+        // An entry that never changes carries nothing; it stays zero. Its computed variance is rounding error of doubles,
+        // which no change of a float is as small as.
+        scale = zip(square, mean).map { square, mean in
+            let inverse = Float(1 / square.squareRoot())
+            return square > 1e-24 * mean * mean && inverse.isFinite ? inverse : 0
+        }
     }
 
     /// Standardised conditions, `[n, C]`.

@@ -69,6 +69,11 @@ public final class Generator: @unchecked Sendable {
                 }
                 if cancelled { throw LoragenError(.cancelled, "generation was cancelled") }
             }
+            guard vector.isFinite else {
+                throw LoragenError(
+                    .nonFinite,
+                    "\(method) gave numbers that are not finite; the condition may be far from the trained ones")
+            }
             let origin = try origin(vector, condition, request, sample, sampling)
             adapters.append(
                 try file.representation.decode(vector, group: group, metadata: ["loragen.origin": origin]))
@@ -100,7 +105,8 @@ public final class Generator: @unchecked Sendable {
             throw LoragenError(.invalidArgument, "the request has no condition; this generator takes \(expectation)")
         }
         guard condition.count == length else {
-            throw LoragenError(.mismatch, "a condition of \(condition.count) numbers; this generator takes \(expectation)")
+            throw LoragenError(
+                .mismatch, "a condition of \(condition.count) numbers; this generator takes \(expectation)")
         }
         for (i, value) in condition.enumerated() where !value.isFinite {
             throw LoragenError(.nonFinite, "element \(i) of the condition is \(value); expected a finite number")
@@ -119,7 +125,8 @@ public final class Generator: @unchecked Sendable {
     private func checkedSampling(_ request: GenerationRequest) throws(LoragenError) -> Sampling? {
         guard var sampling = model.sampling else {
             if request.sampler != nil || request.steps != nil {
-                throw LoragenError(.invalidArgument, "the method \"\(method)\" does not sample; leave sampler and steps out")
+                throw LoragenError(
+                    .invalidArgument, "the method \"\(method)\" does not sample; leave sampler and steps out")
             }
             return nil
         }
@@ -160,12 +167,14 @@ public final class Generator: @unchecked Sendable {
     // MARK: Origin
 
     private func origin(
-        _ vector: Tensor<Float>, _ condition: [Float], _ request: GenerationRequest, _ sample: Int, _ sampling: Sampling?
+        _ vector: Tensor<Float>, _ condition: [Float], _ request: GenerationRequest, _ sample: Int,
+        _ sampling: Sampling?
     ) throws(LoragenError) -> String {
         let sketch = vector.withUnsafeBufferPointer { Sketch.make($0) }
         let distances = file.index.sketches.withUnsafeBufferPointer { all in
             file.index.tasks.indices.map { i in
-                Sketch.distance(UnsafeBufferPointer(rebasing: all[(i * Sketch.width)..<((i + 1) * Sketch.width)]), sketch)
+                Sketch.distance(
+                    UnsafeBufferPointer(rebasing: all[(i * Sketch.width)..<((i + 1) * Sketch.width)]), sketch)
             }
         }
         let nearest = distances.indices.sorted { distances[$0] < distances[$1] }.prefix(3)

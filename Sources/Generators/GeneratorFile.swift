@@ -37,12 +37,15 @@ struct GeneratorFile {
         var writer = SafetensorsWriter()
         var tensors = [
             ("condition.shift", Tensor(conditionScale.shift)), ("condition.scale", Tensor(conditionScale.scale)),
-            ("normaliser.shift", representation.normaliser.shift), ("normaliser.scale", representation.normaliser.scale),
+            ("normaliser.shift", representation.normaliser.shift),
+            ("normaliser.scale", representation.normaliser.scale),
             ("training.conditions", index.conditions), ("training.sketches", index.sketches),
         ]
         switch representation.space {
         case .factors(let codec):
-            if let reference = codec.reference { tensors.append(("factors.reference", Tensor(Array(reference.values)))) }
+            if let reference = codec.reference {
+                tensors.append(("factors.reference", Tensor(Array(reference.values))))
+            }
         case .product(let space):
             for (i, frame) in space.frames.enumerated() {
                 tensors.append(("frames.\(i).u", frame.u))
@@ -77,15 +80,25 @@ struct GeneratorFile {
     /// Opens a file and builds its method on the mapped memory. Throws `.version` for a later version, `.format` for
     /// anything that this library would not have written.
     static func read(path: String) throws(LoragenError) -> (file: GeneratorFile, model: any Method) {
+        do throws(LoragenError) { return try readChecked(path) } catch {
+            // What would be the caller's mistake elsewhere (a method, a setting, a size) is the file's here.
+            let code = [.io, .version, .memory].contains(error.code) ? error.code : .format
+            throw LoragenError(code, error.message.hasPrefix(path) ? error.message : "\(path): \(error.message)")
+        }
+    }
+
+    private static func readChecked(_ path: String) throws(LoragenError) -> (file: GeneratorFile, model: any Method) {
         let file = try SafetensorsFile(path: path)
         guard file.metadata["format"] == format else {
             throw LoragenError(
-                .format, "\(path): not a generator (its metadata has no \"format\": \"\(format)\"); make one with training")
+                .format,
+                "\(path): not a generator (its metadata has no \"format\": \"\(format)\"); make one with training")
         }
         guard let found = file.metadata["version"], found == version else {
             throw LoragenError(
                 .version,
-                "\(path): a generator of version \(file.metadata["version"] ?? "unknown"); this library reads \(version)")
+                "\(path): a generator of version \(file.metadata["version"] ?? "unknown"); this library reads \(version)"
+            )
         }
         guard let text = file.metadata["generator"], let reportText = file.metadata["report"] else {
             throw LoragenError(.format, "\(path): its metadata has no \"generator\" or no \"report\"")
@@ -100,6 +113,7 @@ struct GeneratorFile {
             return value
         }
         let layout = try Layout(json: about["layout"] ?? .null, source: path)
+        try checkLayout(file, layout)
         let size = ProblemSize(
             values: try count("values", 1...Layout.valueLimit), conditions: try count("conditions", 0...(1 << 24)),
             examples: try count("examples", 1...(1 << 28)))
@@ -131,7 +145,7 @@ struct GeneratorFile {
             report: try JSON.parse(reportText, source: "\(path), report"), seed: seed, hash: try string("hash"))
         let entry = try MethodRegistry.entry(generator.method)
         try checkModel(file, weightCount: try entry.weightCount(settings, size))
-        let model = try entry.make(settings, size, seed)
+        let model = try entry.make(settings, size, .none)
         try typed { try model.module.load { try reader.tensor("model." + $0) } }
         model.module.setTraining(false)
         return (generator, model)
@@ -170,6 +184,17 @@ struct GeneratorFile {
         guard weightCount <= held else {
             throw LoragenError(
                 .format, "\(file.path): its settings need \(weightCount) weights; it holds \(held)")
+        }
+    }
+
+    /// Nor may its adapters be far larger than what they are made from. Frames and statistics hold about as many numbers
+    /// as an adapter, unless its ranks pass its dimensions.
+    private static func checkLayout(_ file: SafetensorsFile, _ layout: Layout) throws(LoragenError) {
+        let held = file.dataStart + (file.tensors.last?.end ?? 0)
+        guard layout.valueCount / 16 <= held / 4 else {
+            throw LoragenError(
+                .format,
+                "\(file.path): its layout has \(layout.valueCount) numbers, too many for a generator of \(held) bytes")
         }
     }
 

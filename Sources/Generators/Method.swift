@@ -42,10 +42,11 @@ protocol Method: AnyObject {
     func vector(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
     ) throws(LoragenError) -> Tensor<Float>
+    /// Vectors `[n, values]` for many conditions, row i with stream i: those of `vector`, up to rounding.
+    func vectors(conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?) throws(LoragenError) -> Tensor<Float>
 }
 
 extension Method {
-    /// Vectors `[n, values]` for many conditions, each with its own stream.
     func vectors(
         conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?
     ) throws(LoragenError) -> Tensor<Float> {
@@ -68,7 +69,10 @@ enum MethodRegistry {
         let presets: [(name: String, settings: Settings)]
         /// Numbers that the trained method keeps, before any of them is allocated.
         let weightCount: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Int
-        let make: @Sendable (Settings, ProblemSize, UInt64) throws(LoragenError) -> any Method
+        /// About how many numbers a training holds besides its weights: activations of one batch, matrices of a fit.
+        let workspace: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Double
+        /// The method with fresh weights; `Random.none` when they are about to be loaded.
+        let make: @Sendable (Settings, ProblemSize, Random) throws(LoragenError) -> any Method
     }
 
     static let entries: [Entry] = [CondPDiff.entry] + baselineEntries

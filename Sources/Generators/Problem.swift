@@ -59,7 +59,8 @@ struct Problem {
         }
         (self.tasks, self.groups) = (tasks, groups)
         let representation = try Representation(
-            try representationSettings(settings), fitting: adapters, groups: groups, groupCount: tasks.count, seed: seed)
+            try representationSettings(settings), fitting: adapters, groups: groups, groupCount: tasks.count, seed: seed
+        )
         self.representation = representation
         let vectors = try representation.encode(adapters, groups: groups)
         size = ProblemSize(values: representation.count, conditions: conditionScale.shift.count, examples: train.count)

@@ -33,7 +33,9 @@ struct SHA256 {
         let bits = length &* 8
         var tail: [UInt8] = [0x80]
         while (block.count + tail.count) % 64 != 56 { tail.append(0) }
-        for shift in stride(from: 56, through: 0, by: -8) { tail.append(UInt8(truncatingIfNeeded: bits >> UInt64(shift))) }
+        for shift in stride(from: 56, through: 0, by: -8) {
+            tail.append(UInt8(truncatingIfNeeded: bits >> UInt64(shift)))
+        }
         tail.withUnsafeBytes { update($0) }
         let digits = Array("0123456789abcdef")
         var text = ""

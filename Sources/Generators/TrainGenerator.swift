@@ -1,4 +1,5 @@
 import Adapters
+import Glibc
 import NN
 import Tensor
 
@@ -29,14 +30,23 @@ public func trainGenerator(
     if let text = options.settings { settings = try settings.overridden(by: text) }
     let entry = try MethodRegistry.entry(options.method)
     try checkWritable(path)
-    if let checkpoint = options.checkpoint { try checkWritable(checkpoint) }
+    if isSameFile(path, corpus.path) {
+        throw LoragenError(.invalidArgument, "\(path): this is the corpus; the generator would replace it")
+    }
+    if let checkpoint = options.checkpoint {
+        try checkWritable(checkpoint)
+        if isSameFile(checkpoint, path) || isSameFile(checkpoint, corpus.path) {
+            throw LoragenError(
+                .invalidArgument, "\(checkpoint): the checkpoint needs a file of its own, beside corpus and generator")
+        }
+    }
     guard options.checkpointSeconds.isFinite, options.checkpointSeconds >= 0 else {
         throw LoragenError(.invalidArgument, "checkpoint_seconds is \(options.checkpointSeconds); expected 0 or more")
     }
     let problem = try Problem(corpus, settings, seed: options.seed, memoryLimit: options.memoryLimit)
     let weights = try entry.weightCount(settings, problem.size)
-    try checkMemory(weights, problem, options)
-    let model = try entry.make(settings, problem.size, options.seed)
+    try checkMemory(entry, weights, settings, problem, options)
+    let model = try entry.make(settings, problem.size, Random(seed: options.seed, stream: Streams.weights))
     let checkpoint = try options.checkpoint.map { (path) throws(LoragenError) in
         Checkpoint(path: path, fingerprint: try fingerprint(problem, settings, options))
     }
@@ -61,18 +71,41 @@ private func checkWritable(_ path: String) throws(LoragenError) {
     try AtomicFile(path: path).abandon()
 }
 
+/// Whether two paths name one file, which need not exist.
+private func isSameFile(_ a: String, _ b: String) -> Bool {
+    func resolved(_ path: String) -> String {
+        if let real = realpath(path, nil) {
+            defer { free(real) }
+            return String(cString: real)
+        }
+        let slash = path.lastIndex(of: "/")
+        let folder = slash.map { String(path[...$0]) } ?? "."
+        let name = slash.map { path[path.index(after: $0)...] } ?? path[...]
+        guard let real = realpath(folder, nil) else { return path }
+        defer { free(real) }
+        return String(cString: real) + "/" + name
+    }
+    return resolved(a) == resolved(b)
+}
+
+/// Refuses what passes the caller's limit or, without one, the machine's memory: an allocation that fails, or the
+/// kernel's answer to one that succeeds, would end the host.
 private func checkMemory(
-    _ weights: Int, _ problem: Problem, _ options: TrainingOptions
+    _ entry: MethodRegistry.Entry, _ weights: Int, _ settings: Settings, _ problem: Problem, _ options: TrainingOptions
 ) throws(LoragenError) {
-    guard options.memoryLimit > 0 else { return }
-    let vectors = problem.data.vectors.count
-    // Weights, gradient, two moments, average and best; vectors in single and, for the fits, double precision.
-    let needed = 24 * weights + 16 * vectors + 16 * problem.corpus.entries.count * problem.corpus.layout.valueCount
-    guard UInt64(needed) <= options.memoryLimit else {
+    let machine = UInt64(clamping: sysconf(Int32(_SC_PHYS_PAGES))).multipliedReportingOverflow(
+        by: UInt64(clamping: sysconf(Int32(_SC_PAGESIZE))))
+    let limit = options.memoryLimit > 0 ? options.memoryLimit : machine.overflow ? .max : machine.partialValue
+    // Weights, gradient, two moments, average and best; vectors in single and, for the fits, double precision; what one
+    // step holds. In floating point, so that no size can overflow.
+    let vectors = 16 * Double(problem.data.vectors.count)
+    let adapters = 16 * Double(problem.corpus.entries.count) * Double(problem.corpus.layout.valueCount)
+    let needed = 24 * Double(weights) + vectors + adapters + 4 * (try entry.workspace(settings, problem.size))
+    guard needed <= Double(limit) else {
         throw LoragenError(
             .memory,
-            "\(options.method), preset \"\(options.preset ?? "default")\", needs about \(needed >> 20) MiB for this corpus; the limit is "
-                + "\(options.memoryLimit >> 20) MiB; a smaller preset or smaller settings may fit")
+            "\(options.method), preset \"\(options.preset ?? "default")\", needs about \(UInt64(needed) >> 20) MiB for this "
+                + "corpus; the limit is \(limit >> 20) MiB; a smaller preset or smaller settings may fit")
     }
 }
 
@@ -85,6 +118,7 @@ private func fingerprint(
     for tensor in [problem.data.vectors, problem.data.conditions, problem.validation.conditions] {
         tensor.withUnsafeBytes { digest.update($0) }
     }
+    problem.validation.meanErrors.withUnsafeBytes { digest.update($0) }
     return digest.finish()
 }
 

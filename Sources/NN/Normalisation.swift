@@ -83,6 +83,7 @@ public final class BatchNorm1d<E: Element>: Module, ModeDependent, @unchecked Se
                 eps: eps)
         }
         let (output, batch) = batchNorm(x, gamma: gamma.tensor, beta: beta.tensor, eps: eps)
+        if Recomputation.isActive { return output }
         let unbiased = Double(batch.count) / Double(max(1, batch.count - 1))
         runningMean.value = runningMean.value * (1 - momentum) + batch.mean * momentum
         runningVariance.value = runningVariance.value * (1 - momentum) + batch.variance * (momentum * unbiased)

@@ -79,13 +79,14 @@ final class Node<E: Element>: @unchecked Sendable {
         inputs = []
     }
 
-    /// All nodes that can be reached, latest first.
-    fileprivate func reachable() -> [Node<E>] {
+    /// All nodes that can be reached, latest first; inner ones must be younger than `start`.
+    fileprivate func reachable(after start: UInt64) -> [Node<E>] {
         var seen: Set<ObjectIdentifier> = [ObjectIdentifier(self)]
         var found = [self]
         var next = 0
         while next < found.count {
             for case let input? in found[next].inputs where seen.insert(ObjectIdentifier(input)).inserted {
+                precondition(input.isLeaf || input.order >= start, "recomputed: a value from outside is not an input")
                 found.append(input)
             }
             next += 1
@@ -118,10 +119,15 @@ extension Tensor {
     /// saved for them on the way: a second call through the same graph is a programmer's error.
     public func backward() {
         precondition(count == 1, "backward() of shape \(shape)")
+        backward(.ones(shape), after: 0)
+    }
+
+    /// The same for a result of any shape, from its gradient; the graph must have begun with node `start`.
+    func backward(_ gradient: Tensor, after start: UInt64) {
         guard let node else { return }
         withoutGradients {
-            node.accumulate(.ones(shape))
-            var order = Array(node.reachable().reversed())
+            node.accumulate(gradient)
+            var order = Array(node.reachable(after: start).reversed())
             while let last = order.popLast() { last.propagate() }
         }
     }

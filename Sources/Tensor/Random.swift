@@ -9,11 +9,19 @@ public struct Random: Sendable, Equatable {
     /// Blocks of 128 bits used so far. Every call starts at a new block.
     public var position: UInt64
 
+    /// False for `none`.
+    private let draws: Bool
+
     public init(seed: UInt64, stream: UInt64 = 0, position: UInt64 = 0) {
-        self.seed = seed
-        self.stream = stream
-        self.position = position
+        self.init(seed: seed, stream: stream, position: position, draws: true)
     }
+
+    private init(seed: UInt64, stream: UInt64, position: UInt64, draws: Bool) {
+        (self.seed, self.stream, self.position, self.draws) = (seed, stream, position, draws)
+    }
+
+    /// Gives tensors of pending zeros: for modules whose weights are about to be loaded.
+    public static let none = Random(seed: 0, stream: 0, position: 0, draws: false)
 
     private mutating func take(_ count: Int, perBlock: Int) -> UInt64 {
         let start = position
@@ -57,7 +65,8 @@ public struct Random: Sendable, Equatable {
     public mutating func uniform<E: Element>(
         _ shape: [Int], low: Double = 0, high: Double = 1, of type: E.Type = E.self
     ) -> Tensor<E> {
-        Tensor.make(shape) {
+        guard draws else { return .pending(shape) }
+        return Tensor.make(shape) {
             fillUniform(UnsafeMutableBufferPointer(start: $0, count: elementCount(shape)), low: low, high: high)
         }
     }
@@ -65,7 +74,8 @@ public struct Random: Sendable, Equatable {
     public mutating func normal<E: Element>(
         _ shape: [Int], mean: Double = 0, deviation: Double = 1, of type: E.Type = E.self
     ) -> Tensor<E> {
-        Tensor.make(shape) {
+        guard draws else { return .pending(shape) }
+        return Tensor.make(shape) {
             fillNormal(
                 UnsafeMutableBufferPointer(start: $0, count: elementCount(shape)), mean: mean, deviation: deviation)
         }

@@ -16,6 +16,7 @@ final class Storage<E: Element>: @unchecked Sendable {
         base = memory.bindMemory(to: E.self, capacity: count)
         self.count = count
         owner = nil
+        lk_count_bytes(Int64(Storage.bytes(count)))
     }
 
     init(borrowing memory: UnsafePointer<E>, count: Int, owner: AnyObject) {
@@ -25,7 +26,10 @@ final class Storage<E: Element>: @unchecked Sendable {
     }
 
     deinit {
-        if owner == nil { lk_deallocate(base, Storage.bytes(count)) }
+        if owner == nil {
+            lk_deallocate(base, Storage.bytes(count))
+            lk_count_bytes(-Int64(Storage.bytes(count)))
+        }
     }
 
     private static func bytes(_ count: Int) -> Int { max(count, 1) * MemoryLayout<E>.stride }

@@ -10,7 +10,7 @@ struct Train: ParsableCommand {
             baselines, on its test tasks. The report is part of the written file.
 
               loragen train digits/ digits.loragen.safetensors
-              loragen train digits/ quick.loragen.safetensors --set diffusionSteps=500
+              loragen train digits/ quick.loragen.safetensors --set steps=500
               loragen train digits/ ridge.loragen.safetensors --method ridge
               loragen train digits/ digits.loragen.safetensors --checkpoint digits.checkpoint
 

@@ -13,6 +13,7 @@ enum Operator: String, CaseIterable, Sendable {
     case conv1d, conv1dStride, conv1dWide, convTranspose1d, convTranspose1dPlain, conv2d
     case layerNorm, layerNormPlain, rmsNorm, instanceNorm, batchNorm, batchNormFlat, batchNormEvaluation
     case mse, weightedMSE, crossEntropy
+    case attentionCausal, attentionFull, attentionTiles, selfAttention, mixer
 
     var shapes: [[Int]] {
         switch self {
@@ -49,6 +50,12 @@ enum Operator: String, CaseIterable, Sendable {
         case .mse: [[3, 11]]
         case .weightedMSE: [[3, 11]]
         case .crossEntropy: [[4, 11]]
+        case .attentionCausal: [[2, 7, 6], [2, 7, 6], [2, 7, 6]]
+        case .attentionFull: [[2, 5, 34], [2, 9, 34], [2, 9, 34]]
+        case .attentionTiles: [[1, 51, 2], [1, 259, 2], [1, 259, 2]]
+        case .selfAttention: [[2, 17, 24]]
+        // 2 heads of 3 numbers, state 4, 4 taps; 67 tokens reach into a second chunk
+        case .mixer: [[1, 67, 22], [14, 4], [14], [2], [2], [2], [6]]
         default: [[3, 37]]
         }
     }
@@ -143,6 +150,16 @@ private func evaluate<E: Element>(_ op: Operator, _ x: [Tensor<E>]) -> Tensor<E>
     case .mse: mseLoss(x[0], (x[0].detached() * 0.5 + 1).square())
     case .weightedMSE: mseLoss(x[0], x[0].detached() * 0.5 + 1, weight: Tensor([1, 0, 2], shape: [3, 1]))
     case .crossEntropy: crossEntropy(x[0], [3, 0, 10, 7])
+    case .attentionCausal: attention(x[0], x[1], x[2], heads: 2, causal: true)
+    case .attentionFull: attention(x[0], x[1], x[2], heads: 2, causal: false)
+    case .attentionTiles: attention(x[0], x[1], x[2], heads: 1, causal: false, scale: 1.5)
+    case .selfAttention: selfAttention(x[0], heads: 2, causal: true)
+    case .mixer:
+        stateSpaceMixer(
+            x[0],
+            StateSpaceParameters(
+                convolution: x[1], convolutionBias: x[2], dtBias: x[3], aLog: x[4], skip: x[5], gamma: x[6]),
+            shape: StateSpaceShape(heads: 2, headDim: 3, state: 4, taps: 4))
     }
 }
 

@@ -141,7 +141,7 @@ static void training(void) {
     static const char *const bad_settings[] = {
         "",      "[]",          "null",          "{",           "{\"unknownSetting\": 1}",
         "\xff",  "{\"a\":\xc3", "{\"a\": 1e999}", "{\"seed\": {}}", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
-        "{} {}", "{\"batchSize\": -1}", "{\"learningRate\": \"x\"}", "{\"diffusionSteps\": 1e300}",
+        "{} {}", "{\"batchSize\": -1}", "{\"learningRate\": \"x\"}", "{\"steps\": 1e300}",
     };
     for (size_t i = 0; i < sizeof bad_settings / sizeof *bad_settings; i++) {
         options.settings = bad_settings[i];

@@ -217,5 +217,9 @@ uint64_t lk_next_order(void);
 // This thread's count of nested `withoutGradients`; lk_gradients_off adds to it.
 bool lk_gradients_enabled(void);
 void lk_gradients_off(int change);
+// This thread's count of nested second runs of `recomputed`.
+bool lk_recomputing(void);
+void lk_recomputation(int change);
 
+#include "sequence.h"
 #endif

@@ -21,22 +21,49 @@ private func presets(_ extra: JSONObject = [:]) -> [(name: String, settings: Set
     }
 }
 
+/// Features, moments and their solution, in double.
+private func ridgeWorkspace(_ size: ProblemSize, order: Int) throws(LoragenError) -> Double {
+    let terms = Double(try Ridge.termCount(size, order: order))
+    return 4 * terms * Double(size.examples) + 8 * terms * terms + 6 * terms * Double(size.values)
+}
+
 let baselineEntries: [MethodRegistry.Entry] = [
     .init(name: "mean", presets: presets()) { _, size throws(LoragenError) in
         size.values
-    } make: { _, size, _ throws(LoragenError) in MeanMethod(size) },
+    } workspace: { _, _ throws(LoragenError) in
+        0
+    } make: { _, size, _ throws(LoragenError) in
+        MeanMethod(size)
+    },
     .init(name: "nearest", presets: presets()) { _, size throws(LoragenError) in
         size.examples * (size.values + size.conditions)
-    } make: { _, size, _ throws(LoragenError) in NearestMethod(size) },
+    } workspace: { _, _ throws(LoragenError) in
+        0
+    } make: { _, size, _ throws(LoragenError) in
+        NearestMethod(size)
+    },
     .init(name: "ridge", presets: presets()) { _, size throws(LoragenError) in
         try Ridge.termCount(size, order: 1) * size.values
-    } make: { _, size, _ throws(LoragenError) in RidgeMethod(size, order: 1) },
+    } workspace: { _, size throws(LoragenError) in
+        try ridgeWorkspace(size, order: 1)
+    } make: { _, size, _ throws(LoragenError) in
+        RidgeMethod(size, order: 1)
+    },
     .init(name: "ridge-pairs", presets: presets()) { _, size throws(LoragenError) in
         try Ridge.termCount(size, order: 2) * size.values
-    } make: { _, size, _ throws(LoragenError) in RidgeMethod(size, order: 2) },
+    } workspace: { _, size throws(LoragenError) in
+        try ridgeWorkspace(size, order: 2)
+    } make: { _, size, _ throws(LoragenError) in
+        RidgeMethod(size, order: 2)
+    },
     .init(name: "kernel-ridge", presets: presets()) { _, size throws(LoragenError) in
         size.examples * (size.values + size.conditions)
-    } make: { _, size, _ throws(LoragenError) in KernelRidgeMethod(size) },
+    } workspace: { _, size throws(LoragenError) in
+        // Kernel, eigenvectors and LAPACK's room for them, in double.
+        16 * Double(size.examples) * Double(size.examples) + 8 * Double(size.examples) * Double(size.values)
+    } make: { _, size, _ throws(LoragenError) in
+        KernelRidgeMethod(size)
+    },
     .init(
         name: "mlp",
         presets: presets([
@@ -44,7 +71,11 @@ let baselineEntries: [MethodRegistry.Entry] = [
         ])
     ) { settings, size throws(LoragenError) in
         try MLPMethod.weightCount(settings, size)
-    } make: { settings, size, seed throws(LoragenError) in try MLPMethod(settings, size, seed) },
+    } workspace: { settings, size throws(LoragenError) in
+        try MLPMethod.workspace(settings, size)
+    } make: { settings, size, random throws(LoragenError) in
+        try MLPMethod(settings, size, random)
+    },
 ]
 
 /// A baseline that has a closed form and does not sample.
@@ -71,7 +102,7 @@ final class MeanMethod: ClosedForm, Module {
     private let mean: ModuleBuffer<Float>
     var module: any Module<Float> { self }
 
-    init(_ size: ProblemSize) { mean = ModuleBuffer(.zeros([1, size.values])) }
+    init(_ size: ProblemSize) { mean = ModuleBuffer(.pending([1, size.values])) }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("mean", mean) }
     func fit(_ data: TrainingData) { mean.value = data.vectors.mean(axes: [0], keepDims: true) }
@@ -85,8 +116,8 @@ final class NearestMethod: ClosedForm, Module {
     var module: any Module<Float> { self }
 
     init(_ size: ProblemSize) {
-        conditions = ModuleBuffer(.zeros([size.examples, size.conditions]))
-        vectors = ModuleBuffer(.zeros([size.examples, size.values]))
+        conditions = ModuleBuffer(.pending([size.examples, size.conditions]))
+        vectors = ModuleBuffer(.pending([size.examples, size.values]))
     }
 
     func visit(_ visitor: ModuleVisitor<Float>) {

@@ -14,8 +14,8 @@ final class KernelRidge: Module {
     let width: ModuleBuffer<Float>
 
     init(size: ProblemSize, values: Int) {
-        conditions = ModuleBuffer(.zeros([size.examples, size.conditions]))
-        coefficients = ModuleBuffer(.zeros([size.examples, values]))
+        conditions = ModuleBuffer(.pending([size.examples, size.conditions]))
+        coefficients = ModuleBuffer(.pending([size.examples, values]))
         width = ModuleBuffer(Tensor([1]))
     }
 
@@ -35,33 +35,41 @@ final class KernelRidge: Module {
     func fit(_ c: Tensor<Float>, _ y: Tensor<Float>) throws(LoragenError) -> Tensor<Float> {
         let n = c.shape[0]
         let target: Tensor<Double> = y.converted()
-        var best: (error: Double, width: Double, alpha: Tensor<Double>, residual: Tensor<Double>)?
+        let reduced = try y.shape[1] > n ? squareRoot(target.matmul(target, transposeB: true)) : target
+        var best:
+            (error: Double, width: Double, vectors: Tensor<Double>, inverse: Tensor<Double>, diagonal: Tensor<Double>)?
         for factor in [0.5, 0.7, 1.0, 1.4, 2.0, 2.8] {
             // Standardised conditions are √(2·length) apart on average.
             let width = factor * Double(max(1, c.shape[1])).squareRoot()
             let (values, vectors) = try typed {
                 try symmetricEigen(kernel(c, c, width: width).converted(to: Double.self))
             }
-            let turned = vectors.matmul(target)
+            let turned = vectors.matmul(reduced)
             let squares = vectors.square()
             let mean = values.values.reduce(0, +) / Double(n)
             for exponent in [-4.0, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0] {
                 let lambda = mean * pow(10, exponent)
                 let inverse = (values.clamp(0, .infinity) + lambda).reciprocal().reshaped([n, 1])
-                let alpha = vectors.matmul(turned * inverse, transposeA: true)
                 let diagonal = (squares * inverse).sum(axes: [0]).reshaped([n, 1])
-                let residual = alpha / diagonal
-                let error = residual.sumOfSquares
-                if best.map({ error < $0.error }) ?? true { best = (error, width, alpha, residual) }
+                let error = (vectors.matmul(turned * inverse, transposeA: true) / diagonal).sumOfSquares
+                if best.map({ error < $0.error }) ?? true { best = (error, width, vectors, inverse, diagonal) }
             }
         }
         guard let best, best.error.isFinite else {
             throw LoragenError(.nonFinite, "kernel ridge regression has no finite solution")
         }
+        let alpha = best.vectors.matmul(best.vectors.matmul(target) * best.inverse, transposeA: true)
         conditions.value = c
-        coefficients.value = best.alpha.converted()
+        coefficients.value = alpha.converted()
         width.value = Tensor([Float(best.width)])
-        return (target - best.residual).converted()
+        return (target - alpha / best.diagonal).converted()
+    }
+
+    /// Some L with `L Lᵀ = gram`. Errors are sums of squares over a row of targets, which do not change when `[N, N]` L
+    /// stands for targets `[N, values]` of the same Gram matrix; the search over widths and ridges is that much shorter.
+    private func squareRoot(_ gram: Tensor<Double>) throws(LoragenError) -> Tensor<Double> {
+        let (values, vectors) = try typed { try symmetricEigen(gram) }
+        return (vectors * values.clamp(0, .infinity).squareRoot().reshaped([gram.shape[0], 1])).transposed()
     }
 
     private func kernel(_ a: Tensor<Float>, _ b: Tensor<Float>, width: Double) -> Tensor<Float> {

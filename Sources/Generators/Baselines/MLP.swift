@@ -13,7 +13,7 @@ final class MLPMethod: Method, Module, TrainingStage {
     var sampling: Sampling? { nil }
     var cost: Double { 6 * Double(batch) * Double(parameterCount) }
 
-    init(_ settings: Settings, _ size: ProblemSize, _ seed: UInt64) throws(LoragenError) {
+    init(_ settings: Settings, _ size: ProblemSize, _ random: Random) throws(LoragenError) {
         let width = try settings.integer("width", 1...65536)
         let depth = try settings.integer("layers", 1...64)
         batch = try settings.integer("batch", 1...65536)
@@ -22,7 +22,7 @@ final class MLPMethod: Method, Module, TrainingStage {
             steps: steps, learningRate: try settings.number("rate", 0...10),
             weightDecay: try settings.number("weightDecay", 0...10), validationInterval: max(1, min(200, steps / 10)),
             patience: try settings.integer("patience", 1...1_000_000))
-        var random = Random(seed: seed, stream: Streams.weights)
+        var random = random
         let widths = [size.conditions] + [Int](repeating: width, count: depth) + [size.values]
         layers = zip(widths, widths.dropFirst()).map { Linear(inputs: $0, outputs: $1, random: &random) }
     }
@@ -31,6 +31,12 @@ final class MLPMethod: Method, Module, TrainingStage {
         let width = try settings.integer("width", 1...65536)
         let depth = try settings.integer("layers", 1...64)
         return (size.conditions + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * size.values
+    }
+
+    static func workspace(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Double {
+        let hidden =
+            4 * Double(try settings.integer("layers", 1...64)) * Double(try settings.integer("width", 1...65536))
+        return Double(try settings.integer("batch", 1...65536)) * (hidden + 6 * Double(size.values))
     }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.children("layers", layers) }

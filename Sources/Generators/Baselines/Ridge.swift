@@ -25,7 +25,7 @@ final class Ridge: Module {
         let pairs = (0..<c).flatMap { i in (i + 1..<max(c, i + 1)).map { [i, $0] } }
         let all = [[]] + (0..<c).map { [$0] } + (order > 1 ? pairs : [])
         terms = all
-        weights = ModuleBuffer(.zeros([all.count, size.values]))
+        weights = ModuleBuffer(.pending([all.count, size.values]))
     }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("weights", weights) }

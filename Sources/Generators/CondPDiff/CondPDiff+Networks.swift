@@ -43,7 +43,7 @@ extension CondPDiff {
         let conditions = size.conditions
         switch name {
         case "residual":
-            return ResidualDenoiser(
+            return ResidualDenoiser<Float>(
                 latentCount: latents, conditionCount: conditions, width: try settings.integer("width", 1...65536),
                 blocks: try settings.integer("blocks", 1...256), dropout: try settings.number("dropout", 0...0.9),
                 random: &random)
@@ -62,6 +62,49 @@ extension CondPDiff {
         let (latents, count) = try autoencoderShape(
             try settings.choice("autoencoder", autoencoders), settings, size)
         return count + (try denoiserCount(try settings.choice("denoiser", denoisers), settings, size, latents))
+    }
+
+    /// Numbers that one training step of the larger network holds, roughly: the maps of every layer for a whole batch,
+    /// three to four times (before and after the non-linearity, their gradients).
+    static func workspace(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Double {
+        let autoencoder = try settings.choice("autoencoder", autoencoders)
+        let (latents, _) = try autoencoderShape(autoencoder, settings, size)
+        let values = Double(size.values)
+        var encoded: Double
+        switch autoencoder {
+        case "principal": encoded = 0
+        case "nlp", "nlp-small":
+            let shape = convolutional(autoencoder)
+            let lengths = shape.lengths(valueCount: size.values)
+            encoded = values
+            for (length, channels) in zip(lengths.encoder, shape.encoderChannels) {
+                encoded += Double((shape.fold + 1) * length * channels)
+            }
+            for (length, channels) in zip(lengths.decoder, shape.decoderChannels) {
+                encoded += Double(2 * length * channels)
+            }
+        default:
+            let shape = autoencoder == "vision" ? StridedAutoencoderConfiguration.vision : .parent
+            encoded = values
+            for (i, channels) in shape.channels.enumerated() {
+                encoded += 2 * values * Double(channels) / Double(1 << i)
+            }
+        }
+        if autoencoder != "principal" { encoded *= Double(try settings.integer("autoencoderBatch", 1...65536)) }
+        var denoised: Double
+        let name = try settings.choice("denoiser", denoisers)
+        switch name {
+        case "residual":
+            let blocks = Double(try settings.integer("blocks", 1...256))
+            denoised = Double(4 * latents) + (4 + 12 * blocks) * Double(try settings.integer("width", 1...65536))
+        case "vision": denoised = Double(latents) * Double(4 * VisionDenoiserConfiguration().channels.reduce(0, +))
+        case "pdiff": denoised = Double(latents) * Double(2 * ParentDenoiserConfiguration().channels.reduce(0, +))
+        default:
+            let channels = try concatenating(name, settings).blockChannels
+            denoised = Double(latents + size.conditions) * Double(2 * channels.reduce(0, +))
+        }
+        denoised *= Double(try settings.integer("batch", 1...65536))
+        return 4 * max(encoded, denoised)
     }
 
     private static func autoencoderShape(
@@ -93,7 +136,7 @@ extension CondPDiff {
         let conditions = size.conditions
         switch name {
         case "residual":
-            return ResidualDenoiser.parameterCount(
+            return ResidualDenoiser<Float>.parameterCount(
                 latentCount: latents, conditionCount: conditions, width: try settings.integer("width", 1...65536),
                 blocks: try settings.integer("blocks", 1...256))
         case "vision":

@@ -6,9 +6,12 @@ import Tensor
 /// (Jin et al. 2024, arXiv 2408.01415).
 final class CondPDiff: Method, Module {
     static let entry = MethodRegistry.Entry(name: "cond-pdiff", presets: presets) {
-        settings, size throws(LoragenError) in try weightCount(settings, size)
-    } make: { settings, size, seed throws(LoragenError) in
-        try CondPDiff(settings, size, seed)
+        settings, size throws(LoragenError) in
+        try weightCount(settings, size)
+    } workspace: { settings, size throws(LoragenError) in
+        try workspace(settings, size)
+    } make: { settings, size, random throws(LoragenError) in
+        try CondPDiff(settings, size, random)
     }
 
     let autoencoder: any Autoencoder<Float>
@@ -24,7 +27,7 @@ final class CondPDiff: Method, Module {
 
     var module: any Module<Float> { self }
 
-    init(_ settings: Settings, _ size: ProblemSize, _ seed: UInt64) throws(LoragenError) {
+    init(_ settings: Settings, _ size: ProblemSize, _ random: Random) throws(LoragenError) {
         self.settings = settings
         conditionCount = size.conditions
         let timesteps = try settings.integer("timesteps", 2...100_000)
@@ -34,7 +37,7 @@ final class CondPDiff: Method, Module {
         prediction =
             Prediction(rawValue: try settings.choice("prediction", ["noise", "sample", "velocity"])) ?? .sample
         clipsLatents = try settings.flag("clipLatents")
-        var random = Random(seed: seed, stream: Streams.weights)
+        var random = random
         autoencoder = try Self.autoencoder(settings, size, &random)
         denoiser = try Self.denoiser(settings, size, autoencoder.latentCount, &random)
         var chosen: any Sampler = DPMSolver()
@@ -71,14 +74,43 @@ final class CondPDiff: Method, Module {
     func vector(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
     ) throws(LoragenError) -> Tensor<Float> {
-        var random = random
-        let start: Tensor<Float> = random.normal([1, autoencoder.latentCount])
+        try vectors(conditions: condition, streams: [random], sampling: sampling, progress: progress)
+    }
+
+    func vectors(
+        conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?
+    ) throws(LoragenError) -> Tensor<Float> {
+        var parts: [Tensor<Float>] = []
+        let n = conditions.shape[0]
+        // Many at once are quicker than one by one; more than this only take memory.
+        for first in stride(from: 0, to: n, by: 64) {
+            let rows = first..<min(n, first + 64)
+            let streams = rows.map { Random(seed: seed, stream: Streams.sampling + UInt64($0)) }
+            parts.append(
+                try vectors(
+                    conditions: conditions.slice(axis: 0, rows), streams: streams, sampling: sampling,
+                    progress: { _, _ throws(LoragenError) in }))
+        }
+        return .concatenate(parts, axis: 0)
+    }
+
+    /// Each row draws from a stream of its own: first its start, then the noise of each step.
+    private func vectors(
+        conditions: Tensor<Float>, streams: [Random], sampling: Sampling?,
+        progress: (Int, Int) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> Tensor<Float> {
         guard let sampling = sampling ?? self.sampling else {
             throw LoragenError(.internalError, "no sampler was chosen")
         }
-        return try vectors(conditions: condition, start: start, sampling: sampling, progress: progress) { step in
-            var fresh = Random(seed: random.seed, stream: random.stream, position: UInt64(step + 1) << 32)
-            return fresh.normal([1, self.autoencoder.latentCount])
+        func normal(_ block: Int) -> Tensor<Float> {
+            let rows = streams.map { stream in
+                var fresh = Random(seed: stream.seed, stream: stream.stream, position: UInt64(block) << 32)
+                return fresh.normal([1, self.autoencoder.latentCount]) as Tensor<Float>
+            }
+            return rows.count == 1 ? rows[0] : .concatenate(rows, axis: 0)
+        }
+        return try vectors(conditions: conditions, start: normal(0), sampling: sampling, progress: progress) {
+            normal($0 + 1)
         }
     }
 

@@ -10,9 +10,9 @@ extension CondPDiff {
     ///  - weights are averaged, the best on the validation tasks are kept, and sampling takes 20 steps of DPM-Solver++.
     private static let ours: JSONObject = [
         "space": "product", "factors": "raw", "normaliser": "global", "outputFrame": 8, "inputFrame": 4,
-        "autoencoder": "principal", "latents": 256, "autoencoderSteps": 0, "autoencoderBatch": 64,
+        "autoencoder": "principal", "latents": 511, "autoencoderSteps": 0, "autoencoderBatch": 64,
         "autoencoderRate": 1e-3, "autoencoderWeightDecay": 0.0, "autoencoderDecay": 0.3,
-        "denoiser": "residual", "width": 384, "blocks": 2, "dropout": 0.1,
+        "denoiser": "residual", "width": 512, "blocks": 2, "dropout": 0.3,
         "steps": 2000, "batch": 128, "rate": 1e-3, "weightDecay": 0.01, "decay": 1.0, "ema": 0.999,
         "clip": 1.0, "conditionDropout": 0.05, "patience": 10, "validationInterval": 100,
         "prediction": "sample", "schedule": "linear", "timesteps": 1000, "latentDeviation": 1.0, "clipLatents": false,
@@ -23,7 +23,8 @@ extension CondPDiff {
     private static let nlp = ours.changing([
         "space": "factors", "normaliser": "per-task",
         "autoencoder": "nlp", "autoencoderSteps": 40_000, "autoencoderBatch": 256, "autoencoderWeightDecay": 0.01,
-        "autoencoderDecay": 0.0, "denoiser": "nlp", "steps": 40_000, "batch": 256, "decay": 0.0, "ema": 0.0, "clip": 0.0,
+        "autoencoderDecay": 0.0, "denoiser": "nlp", "steps": 40_000, "batch": 256, "decay": 0.0, "ema": 0.0,
+        "clip": 0.0,
         "conditionDropout": 0.0, "patience": 1_000_000, "validationInterval": 1000, "prediction": "noise",
         "latentDeviation": 0.0, "clipLatents": true, "sampler": "ddpm", "largeVariance": true, "samplingSteps": 1000,
     ])
@@ -32,7 +33,8 @@ extension CondPDiff {
     private static let vision = nlp.changing([
         "normaliser": "constant", "autoencoder": "vision", "autoencoderSteps": 12_000, "autoencoderBatch": 64,
         "autoencoderRate": 2e-4, "autoencoderWeightDecay": 0.0, "autoencoderDecay": 1.0,
-        "denoiser": "vision", "steps": 48_000, "batch": 128, "rate": 5e-4, "weightDecay": 0.0, "decay": 1.0, "clip": 1.0,
+        "denoiser": "vision", "steps": 48_000, "batch": 128, "rate": 5e-4, "weightDecay": 0.0, "decay": 1.0,
+        "clip": 1.0,
         "latentDeviation": 0.3,
     ])
 

@@ -14,7 +14,7 @@ final class PrincipalAutoencoder: Autoencoder {
     init(valueCount: Int, latentCount: Int) {
         self.valueCount = valueCount
         self.latentCount = latentCount
-        components = ModuleBuffer(.zeros([latentCount, valueCount]))
+        components = ModuleBuffer(.pending([latentCount, valueCount]))
     }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("components", components) }

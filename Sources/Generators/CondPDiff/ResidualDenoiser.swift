@@ -3,11 +3,11 @@ import Tensor
 
 /// A residual multi-layer perceptron whose blocks are shifted and scaled by time and condition (adaptive layer norm,
 /// Peebles and Xie 2023). For latents without an order, where a convolution has nothing to hold on to.
-final class ResidualDenoiser: Denoiser {
+final class ResidualDenoiser<E: Element>: Denoiser {
     private final class Block: Module {
-        let modulation: Linear<Float>
-        let up: Linear<Float>
-        let down: Linear<Float>
+        let modulation: Linear<E>
+        let up: Linear<E>
+        let down: Linear<E>
 
         init(width: Int, random: inout Random) {
             modulation = Linear(inputs: width, outputs: 2 * width, random: &random)
@@ -15,14 +15,14 @@ final class ResidualDenoiser: Denoiser {
             down = Linear(inputs: 2 * width, outputs: width, random: &random)
         }
 
-        func visit(_ visitor: ModuleVisitor<Float>) {
+        func visit(_ visitor: ModuleVisitor<E>) {
             visitor.child("modulation", modulation)
             visitor.child("up", up)
             visitor.child("down", down)
         }
 
         /// `h [n, width]`, `context [n, width]`; `mask` is dropout's, `[n, 2 width]`.
-        func callAsFunction(_ h: Tensor<Float>, context: Tensor<Float>, mask: Tensor<Float>?) -> Tensor<Float> {
+        func callAsFunction(_ h: Tensor<E>, context: Tensor<E>, mask: Tensor<E>?) -> Tensor<E> {
             let parts = modulation(context).split(axis: 1, [h.shape[1], h.shape[1]])
             var hidden = up(layerNorm(h) * (parts[0] + 1) + parts[1]).silu()
             if let mask { hidden = hidden * mask }
@@ -30,13 +30,13 @@ final class ResidualDenoiser: Denoiser {
         }
     }
 
-    private let input: Linear<Float>
-    private let time: (Linear<Float>, Linear<Float>)
-    private let condition: (Linear<Float>, Linear<Float>)?
+    private let input: Linear<E>
+    private let time: (Linear<E>, Linear<E>)
+    private let condition: (Linear<E>, Linear<E>)?
     private let blocks: [Block]
-    private let output: Linear<Float>
+    private let output: Linear<E>
     private let dropout: Double
-    private static let timeWidth = 64
+    private static var timeWidth: Int { 64 }
 
     init(latentCount: Int, conditionCount: Int, width: Int, blocks: Int, dropout: Double, random: inout Random) {
         input = Linear(inputs: latentCount, outputs: width, random: &random)
@@ -54,7 +54,7 @@ final class ResidualDenoiser: Denoiser {
         self.blocks = (0..<blocks).map { _ in Block(width: width, random: &random) }
         output = Linear(inputs: width, outputs: latentCount, random: &random)
         // Starts as the zero function: the mean of all adapters.
-        output.weight.value = .zeros(output.weight.shape)
+        output.weight.value = .pending(output.weight.shape)
         self.dropout = dropout
     }
 
@@ -66,7 +66,7 @@ final class ResidualDenoiser: Denoiser {
         return count + blocks * (2 * ParameterCount.linear(width, 2 * width) + ParameterCount.linear(2 * width, width))
     }
 
-    func visit(_ visitor: ModuleVisitor<Float>) {
+    func visit(_ visitor: ModuleVisitor<E>) {
         visitor.child("input", input)
         visitor.child("time.0", time.0)
         visitor.child("time.1", time.1)
@@ -76,13 +76,13 @@ final class ResidualDenoiser: Denoiser {
         visitor.child("output", output)
     }
 
-    func callAsFunction(_ x: Tensor<Float>, times: [Int], condition: Tensor<Float>?) -> Tensor<Float> {
+    func callAsFunction(_ x: Tensor<E>, times: [Int], condition: Tensor<E>?) -> Tensor<E> {
         run(x, times: times, condition: condition, random: nil)
     }
 
     /// The training pass, with dropout.
-    func run(_ x: Tensor<Float>, times: [Int], condition c: Tensor<Float>?, random: Random?) -> Tensor<Float> {
-        let embedded: Tensor<Float> = sinusoidalEmbedding(
+    func run(_ x: Tensor<E>, times: [Int], condition c: Tensor<E>?, random: Random?) -> Tensor<E> {
+        let embedded: Tensor<E> = sinusoidalEmbedding(
             times.map { Double($0) }, dimension: Self.timeWidth, order: .sineThenCosine)
         let t = time.1(time.0(embedded).silu())
         var context = t
@@ -96,7 +96,7 @@ final class ResidualDenoiser: Denoiser {
         context = context.silu()
         var random = random
         for block in blocks {
-            let mask = dropout > 0 ? random?.dropoutMask([h.shape[0], 2 * h.shape[1]], rate: dropout) : nil
+            let mask: Tensor<E>? = dropout > 0 ? random?.dropoutMask([h.shape[0], 2 * h.shape[1]], rate: dropout) : nil
             h = block(h, context: context, mask: mask)
         }
         return output(h)
@@ -105,8 +105,8 @@ final class ResidualDenoiser: Denoiser {
 
 extension Random {
     /// Zeros with probability `rate`, else `1 / (1 - rate)`.
-    fileprivate mutating func dropoutMask(_ shape: [Int], rate: Double) -> Tensor<Float> {
-        let draws: Tensor<Float> = uniform(shape)
-        return Tensor(draws.values.map { Double($0) < rate ? 0 : Float(1 / (1 - rate)) }, shape: shape)
+    fileprivate mutating func dropoutMask<E: Element>(_ shape: [Int], rate: Double) -> Tensor<E> {
+        let draws: Tensor<E> = uniform(shape)
+        return Tensor(draws.values.map { Double($0) < rate ? 0 : E(1 / (1 - rate)) }, shape: shape)
     }
 }

@@ -93,7 +93,7 @@ final class DiffusionStage: TrainingStage {
         }
         let x = signal * clean + noise * epsilon
         let output =
-            (model.denoiser as? ResidualDenoiser)?.run(x, times: times, condition: condition, random: random)
+            (model.denoiser as? ResidualDenoiser<Float>)?.run(x, times: times, condition: condition, random: random)
             ?? model.denoiser(x, times: times, condition: condition)
         return mseLoss(
             output, model.prediction.target(clean: clean, epsilon: epsilon, signal: signal, noise: noise))

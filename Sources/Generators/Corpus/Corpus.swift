@@ -52,9 +52,15 @@ public final class Corpus: Sendable {
     /// The adapter of one entry, of the corpus' layout.
     public func adapter(at index: Int) throws(LoragenError) -> Adapter {
         guard entries.indices.contains(index) else {
-            throw LoragenError(.invalidArgument, "the corpus has \(entries.count) adapters; there is no adapter \(index)")
+            throw LoragenError(
+                .invalidArgument, "the corpus has \(entries.count) adapters; there is no adapter \(index)")
         }
         let adapter = try source.adapter(index, entries[index])
+        // The files may have changed since the corpus was checked.
+        if let difference = adapter.layout.difference(from: layout, ignoringRank: isRecut) {
+            throw LoragenError(
+                .mismatch, "\(path)/\(entries[index].path) has changed since the corpus was opened: \(difference)")
+        }
         return isRecut ? try adapter.recut(ranks: layout.modules.map(\.rank)).adapter : adapter
     }
 
@@ -71,6 +77,13 @@ public final class Corpus: Sendable {
 
     private struct Stop: Error {}
 
+    /// An entry with its place in the source, and in the manifest if there is one.
+    private struct Listed {
+        var entry: CorpusEntry
+        var index: Int
+        var place: String?
+    }
+
     private static func open(_ path: String, problem: (LoragenError) -> Bool) -> Parts? {
         func attempt<T>(_ body: () throws(LoragenError) -> T) throws(Stop) -> T? {
             do { return try body() } catch {
@@ -80,47 +93,52 @@ public final class Corpus: Sendable {
         }
         do {
             guard let source = try attempt({ () throws(LoragenError) in try corpusSource(path) }) else { return nil }
-            var entries: [CorpusEntry] = []
+            var listed: [Listed] = []
             var sound = true
-            for line in source.lines {
+            for (i, line) in source.lines.enumerated() {
                 let entry = try attempt { () throws(LoragenError) in
                     try line.entry()
                 }
-                if let entry { entries.append(entry) } else { sound = false }
+                if let entry { listed.append(Listed(entry: entry, index: i, place: line.place)) } else { sound = false }
             }
-            for error in disagreements(entries, path: path) {
+            for error in disagreements(listed, path: path) {
                 sound = false
                 if problem(error) { return nil }
             }
-            var layouts: [(CorpusEntry, Layout)] = []
-            for (i, entry) in entries.enumerated() {
+            var layouts: [(name: String, layout: Layout)] = []
+            for item in listed {
                 let layout = try attempt { () throws(LoragenError) in
-                    try source.check(i, entry)
+                    do throws(LoragenError) { return try source.check(item.index, item.entry) } catch {
+                        throw item.place.map { LoragenError(error.code, "\($0), field \"path\": \(error.message)") }
+                            ?? error
+                    }
                 }
-                if let layout { layouts.append((entry, layout)) } else { sound = false }
+                if let layout { layouts.append(("\(path)/\(item.entry.path)", layout)) } else { sound = false }
             }
-            guard sound, let first = layouts.first else {
+            guard let first = layouts.first else {
                 if sound { _ = problem(LoragenError(.format, "\(path): the corpus has no adapters")) }
                 return nil
             }
-            var ranks = first.1.modules.map(\.rank)
+            // Adapters whose config names no base model go with any.
+            let based = layouts.first { $0.layout.baseModel != nil } ?? first
+            var ranks = first.layout.modules.map(\.rank)
             var isRecut = false
-            for (entry, layout) in layouts.dropFirst() {
-                let name = "\(path)/\(entry.path)"
-                let difference =
-                    layout.difference(from: first.1, ignoringRank: true) ?? baseDifference(layout, first.1)
-                if let difference {
+            for (name, layout) in layouts {
+                var difference = layout.difference(from: first.layout, ignoringRank: true).map { ($0, first.name) }
+                difference = difference ?? baseDifference(layout, based.layout).map { ($0, based.name) }
+                if let (what, other) = difference {
                     sound = false
-                    let message = "\(name) does not fit \(path)/\(first.0.path): \(difference)"
-                    if problem(LoragenError(.mismatch, message)) { return nil }
+                    if problem(LoragenError(.mismatch, "\(name) does not fit \(other): \(what)")) { return nil }
                     continue
                 }
-                isRecut = isRecut || layout.difference(from: first.1) != nil
+                isRecut = isRecut || layout.difference(from: first.layout) != nil
                 for (i, module) in layout.modules.enumerated() { ranks[i] = max(ranks[i], module.rank) }
             }
-            let layout = try attempt { () throws(LoragenError) in isRecut ? try first.1.withRanks(ranks) : first.1 }
+            let layout = try attempt { () throws(LoragenError) in
+                isRecut ? try first.layout.withRanks(ranks) : first.layout
+            }
             guard sound, let layout else { return nil }
-            return Parts(entries: entries, layout: layout, isRecut: isRecut, source: source)
+            return Parts(entries: listed.map(\.entry), layout: layout, isRecut: isRecut, source: source)
         } catch {
             return nil
         }
@@ -132,33 +150,44 @@ public final class Corpus: Sendable {
     }
 
     /// What no single line shows: repeated paths, tasks in two splits, conditions that do not fit together.
-    private static func disagreements(_ entries: [CorpusEntry], path: String) -> [LoragenError] {
+    private static func disagreements(_ listed: [Listed], path: String) -> [LoragenError] {
         var errors: [LoragenError] = []
-        var seen: Set<String> = []
-        var splits: [String: CorpusEntry] = [:]
-        var runs: [String: CorpusEntry] = [:]
-        let first = entries.first
-        for entry in entries {
-            if !seen.insert(entry.path).inserted {
-                errors.append(LoragenError(.format, "\(path): \"\(entry.path)\" is listed twice"))
+        var paths: [[Substring]: Listed] = [:]
+        var tasks: [String: Listed] = [:]
+        var runs: [String: Listed] = [:]
+        func found(_ other: Listed) -> String { other.place ?? "\(path)/\(other.entry.path)" }
+        for item in listed {
+            let entry = item.entry
+            let place = found(item)
+            // "a", "a/" and "./a" are one folder.
+            let parts = entry.path.split(separator: "/").filter { $0 != "." }
+            if let other = paths[parts] {
+                errors.append(
+                    LoragenError(
+                        .format, "\(place), field \"path\": \"\(entry.path)\" is listed before, at \(found(other))"))
             }
-            for (what, name, table) in [("task", entry.task, splits), ("run", entry.run, runs)] {
-                if let other = table[name], other.split != entry.split {
+            paths[parts] = paths[parts] ?? item
+            for (what, name, table) in [("task", entry.task, tasks), ("run", entry.run, runs)] {
+                if let other = table[name], other.entry.split != entry.split {
                     errors.append(
                         LoragenError(
                             .mismatch,
-                            "\(path): the \(what) \"\(name)\" is in the split \"\(other.split.name)\" (\(other.path)) and in "
-                                + "\"\(entry.split.name)\" (\(entry.path)); a \(what) belongs to one split"))
+                            "\(place), field \"split\": the \(what) \"\(name)\" is in \"\(entry.split.name)\" here and in "
+                                + "\"\(other.entry.split.name)\" at \(found(other)); a \(what) belongs to one split"))
                 }
             }
-            splits[entry.task] = entry
-            runs[entry.run] = entry
-            if let first, entry.conditionKind != first.conditionKind || entry.condition?.count != first.condition?.count {
+            tasks[entry.task] = tasks[entry.task] ?? item
+            runs[entry.run] = runs[entry.run] ?? item
+            if let first = listed.first,
+                entry.conditionKind != first.entry.conditionKind
+                    || entry.condition?.count != first.entry.condition?.count
+            {
+                let field = entry.conditionKind == .bits ? "bits" : "condition"
                 errors.append(
                     LoragenError(
                         .mismatch,
-                        "\(path): the condition of \"\(entry.path)\" (\(describe(entry))) differs in kind or length from "
-                            + "that of \"\(first.path)\" (\(describe(first)))"))
+                        "\(place), field \"\(field)\": the condition of \"\(entry.path)\" (\(describe(entry))) differs in "
+                            + "kind or length from that of \"\(first.entry.path)\" (\(describe(first.entry)))"))
             }
         }
         return errors
@@ -194,12 +223,18 @@ enum ManifestLine: Sendable {
         }
     }
 
-    /// The lines of a manifest, blank ones skipped.
+    /// File and line, for messages; nil for a folder without a manifest.
+    var place: String? {
+        if case .text(_, let place) = self { return place }
+        return nil
+    }
+
+    /// The lines of a manifest, blank ones skipped. They end at LF bytes: to Swift, CR LF is one character.
     static func parse(_ text: String, name: String) -> [ManifestLine] {
         var lines: [ManifestLine] = []
-        for (i, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-            if line.utf8.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }) { continue }
-            lines.append(.text(String(line), place: "\(name), line \(i + 1)"))
+        for (i, line) in text.utf8.split(separator: 0x0a, omittingEmptySubsequences: false).enumerated() {
+            if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }) { continue }
+            lines.append(.text(String(decoding: line, as: UTF8.self), place: "\(name), line \(i + 1)"))
         }
         return lines
     }

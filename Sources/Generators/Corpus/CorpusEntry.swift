@@ -76,6 +76,9 @@ public struct CorpusEntry: Sendable, Equatable {
         guard !path.hasPrefix("/"), !path.split(separator: "/").contains("..") else {
             throw LoragenError(.format, "\(place), field \"path\": \"\(path)\" leaves the corpus")
         }
+        guard !path.utf8.contains(0) else {
+            throw LoragenError(.format, "\(place), field \"path\": it has a zero byte, which no file name can have")
+        }
         self.path = path
         task = try text("task") ?? path
         run = try text("run") ?? path
@@ -105,7 +108,8 @@ public struct CorpusEntry: Sendable, Equatable {
             for member in members {
                 guard let score = member.value.double else {
                     throw LoragenError(
-                        .format, "\(place), field \"scores.\(member.name)\": expected a number, found \(member.value.kind)")
+                        .format,
+                        "\(place), field \"scores.\(member.name)\": expected a number, found \(member.value.kind)")
                 }
                 scores[member.name] = score
             }
@@ -127,7 +131,8 @@ public struct CorpusEntry: Sendable, Equatable {
         for (i, item) in list.enumerated() {
             guard let number = item.double, Float(number).isFinite else {
                 throw LoragenError(
-                    .format, "\(place), field \"condition\", element \(i): expected a finite number, found \(item.kind)")
+                    .format, "\(place), field \"condition\", element \(i): expected a finite number, found \(item.kind)"
+                )
             }
             result.append(Float(number))
         }

@@ -31,7 +31,8 @@ struct PackedSource: CorpusSource {
         }
         let version = try metadata("version")
         guard version == Self.version else {
-            throw LoragenError(.version, "\(path): a packed corpus of version \(version); this library knows \(Self.version)")
+            throw LoragenError(
+                .version, "\(path): a packed corpus of version \(version); this library knows \(Self.version)")
         }
         lines = ManifestLine.parse(try metadata("manifest"), name: "\(path), manifest")
         let codes = file.tensors.filter { !$0.name.hasSuffix(".scale") && !$0.name.hasSuffix(".mean") }

@@ -84,7 +84,10 @@ struct Representation: Sendable {
         }
         switch space {
         case .factors(let codec): return try Adapter(layout: codec.layout, values: values, metadata: metadata)
-        case .product(let space): return try space.decode(values, metadata: metadata)
+        case .product(let space):
+            let adapter = try space.decode(values, metadata: metadata)
+            try adapter.checkFinite(source: "the generated adapter")
+            return adapter
         }
     }
 

@@ -54,7 +54,8 @@ struct Checkpoint {
         guard file.metadata["fingerprint"] == fingerprint else {
             throw LoragenError(
                 .mismatch,
-                "\(path): a checkpoint of a training with another corpus, method, setting or seed; remove it to start anew")
+                "\(path): a checkpoint of a training with another corpus, method, setting or seed; remove it to start anew"
+            )
         }
         guard let stage = file.metadata["stage"].flatMap({ Int($0) }), stage >= 0 else {
             throw LoragenError(.format, "\(path): the checkpoint does not say its stage")

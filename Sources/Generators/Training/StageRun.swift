@@ -9,6 +9,8 @@ final class StageRun {
     private let optimiser: AdamW<Float>
     private let average: WeightAverage<Float>?
     private let schedule: Schedule
+    private let buffers: [(name: String, buffer: ModuleBuffer<Float>)]
+    /// Parameters, then buffers: running statistics belong to the weights that they were measured with.
     private var best: [Tensor<Float>]?
 
     private(set) var step = 0
@@ -23,6 +25,7 @@ final class StageRun {
         self.stage = stage
         let settings = stage.optimisation
         parameters = stage.module.namedParameters
+        buffers = stage.module.namedBuffers
         optimiser = AdamW(parameters, decay: settings.weightDecay)
         average = settings.ema.map { WeightAverage(stage.module.namedParameters, decay: $0, warmsUp: true) }
         schedule =
@@ -59,6 +62,7 @@ final class StageRun {
     func finish() {
         if let best {
             for (entry, value) in zip(parameters, best) { entry.parameter.value = value }
+            for (entry, value) in zip(buffers, best.dropFirst(parameters.count)) { entry.buffer.value = value }
         } else {
             average?.exchange()
         }
@@ -70,7 +74,7 @@ final class StageRun {
         stage.module.setTraining(false)
         average?.exchange()
         let measured = Result { () throws(LoragenError) in try stage.validationSkill() }
-        let weights = parameters.map { $0.parameter.value }
+        let weights = parameters.map { $0.parameter.value } + buffers.map { $0.buffer.value }
         average?.exchange()
         guard let skill = try measured.get() else { return }
         self.skill = skill
@@ -91,9 +95,11 @@ final class StageRun {
         var state = stage.module.namedTensors().map { ("weights." + $0.name, $0.tensor) }
         state += optimiser.state()
         state += average?.state() ?? []
-        if let best { state += zip(parameters, best).map { ("best." + $0.name, $1) } }
+        if let best { state += zip(keptNames, best).map { ("best." + $0, $1) } }
         return state
     }
+
+    private var keptNames: [String] { parameters.map(\.name) + buffers.map(\.name) }
 
     /// Numbers that have to come back exactly.
     var counters: [Double] {
@@ -114,9 +120,10 @@ final class StageRun {
             try optimiser.load { try find($0) }
             try average?.load { try find($0) }
             if let first = parameters.first, try find("best." + first.name) != nil {
-                best = try parameters.map { entry in
-                    guard let tensor = try find("best." + entry.name), tensor.shape == entry.parameter.shape else {
-                        throw LoragenError(.format, "best.\(entry.name) is missing or has another shape")
+                let shapes = parameters.map(\.parameter.shape) + buffers.map(\.buffer.value.shape)
+                best = try zip(keptNames, shapes).map { name, shape in
+                    guard let tensor = try find("best." + name), tensor.shape == shape else {
+                        throw LoragenError(.format, "best.\(name) is missing or has another shape")
                     }
                     return tensor
                 }

@@ -11,7 +11,7 @@ struct TrainingLoop {
     var progress: ProgressHandler?
 
     /// Trains until the last stage is done. Afterwards every stage's weights are those to keep: of the best look at the
-    /// validation tasks, or the last.
+    /// validation tasks, or the last. The checkpoint stays: what was trained is not in a file yet.
     func run() throws(LoragenError) {
         var state = try checkpoint?.load()
         var reporter = ProgressReporter(progress)
@@ -31,7 +31,6 @@ struct TrainingLoop {
             state = nil
             try train(run, index, &reporter, &clock)
         }
-        checkpoint?.remove()
     }
 
     private func train(
@@ -56,13 +55,16 @@ struct TrainingLoop {
                 try checkpoint.save(run, stage: index, finished: Array(stages[..<index]))
                 saved = ProgressReporter.now
             }
-            if cancelled { throw LoragenError(.cancelled, "training was cancelled at step \(run.step) of \(run.stage.name)") }
+            if cancelled {
+                throw LoragenError(.cancelled, "training was cancelled at step \(run.step) of \(run.stage.name)")
+            }
         }
-        run.finish()
         clock.skip(run.stage.cost * Double(steps - run.step))
         if report(force: true) {
+            try checkpoint?.save(run, stage: index, finished: Array(stages[..<index]))
             throw LoragenError(.cancelled, "training was cancelled after \(run.stage.name)")
         }
+        run.finish()
     }
 }
 

@@ -56,13 +56,17 @@ def test_ctrl_c_stops_training(corpus, tmp_path):
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.getsignal(signal.SIGINT)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        loragen.train(corpus, tmp_path / "x")
-    thread.join()
-    assert signal.getsignal(signal.SIGINT) is before
+    # Python leaves SIGINT ignored when its parent does, as a shell does for its background jobs.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            loragen.train(corpus, tmp_path / "x")
+        thread.join()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not (tmp_path / "x").exists()
 
 

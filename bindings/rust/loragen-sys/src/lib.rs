@@ -1,8 +1,7 @@
 //! The C interface of libloragen, as it is; `include/loragen.h` documents every name. Use the crate `loragen` instead.
-#![no_std]
 #![allow(non_camel_case_types)]
 
-use core::ffi::{c_char, c_double, c_float, c_void};
+use std::os::raw::{c_char, c_double, c_float, c_void};
 
 pub type loragen_status = i32;
 pub const LORAGEN_OK: loragen_status = 0;

@@ -22,7 +22,8 @@ impl Module<'_> {
     /// `module` was filled by the library, and its name lives for the result's lifetime.
     pub(crate) unsafe fn new(module: sys::loragen_module) -> Self {
         Module {
-            name: text(module.name).unwrap_or_default(),
+            // SAFETY: the caller's promise.
+            name: unsafe { text(module.name) }.unwrap_or_default(),
             layer: usize::try_from(module.layer).ok(),
             rank: module.rank as usize,
             inputs: module.inputs as usize,

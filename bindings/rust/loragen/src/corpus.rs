@@ -1,8 +1,9 @@
 use crate::error::{check, Result};
 use crate::{c_path, text, values};
 use loragen_sys as sys;
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::os::raw::c_char;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 

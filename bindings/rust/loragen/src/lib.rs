@@ -14,6 +14,8 @@
 //! Names, shapes and data are borrowed from the object that was asked: the compiler sees to it that they do not outlive
 //! it. [`Generator`], [`Adapters`] and [`Corpus`] may be shared by many threads.
 
+#![deny(unsafe_op_in_unsafe_fn)]
+
 mod adapters;
 mod corpus;
 mod error;
@@ -28,7 +30,8 @@ pub use generator::{Condition, ConditionKind, Generator, GeneratorInfo, Request}
 pub use progress::Progress;
 pub use training::{train, TrainingOptions};
 
-use std::ffi::{c_char, CStr, CString};
+use std::ffi::{CStr, CString};
+use std::os::raw::c_char;
 use std::path::Path;
 
 /// The version of the library that is loaded.
@@ -55,7 +58,8 @@ pub fn set_threads(threads: i32) -> Result<()> {
 /// `pointer` is NULL, or a C string that lives for `'a`.
 unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a str> {
     // The library hands out UTF-8 only.
-    (!pointer.is_null()).then(|| CStr::from_ptr(pointer).to_str().unwrap_or_default())
+    // SAFETY: the caller's promise, and not NULL.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_str().unwrap_or_default())
 }
 
 /// A run of values; empty for NULL.
@@ -66,7 +70,8 @@ unsafe fn values<'a, Value>(pointer: *const Value, count: usize) -> &'a [Value] 
     if pointer.is_null() {
         return &[];
     }
-    std::slice::from_raw_parts(pointer, count)
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(pointer, count) }
 }
 
 fn c_string(text: &str) -> Result<CString> {

@@ -58,8 +58,9 @@ pub(crate) fn with_progress<'a>(
     callback: Option<&'a mut Callback<'a>>,
     call: impl FnOnce(sys::loragen_progress_callback, *mut c_void) -> sys::loragen_status,
 ) -> Result<()> {
-    let Some(callback) = callback else {
-        return error::check(call(None, std::ptr::null_mut()));
+    let callback = match callback {
+        Some(callback) => callback,
+        None => return error::check(call(None, std::ptr::null_mut())),
     };
     let mut bridge = Bridge { callback, panic: None };
     let status = call(Some(report), (&mut bridge as *mut Bridge<'_>).cast());
