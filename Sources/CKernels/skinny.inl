@@ -1,4 +1,4 @@
-// Matrix product with at most 8 rows, where packing for a full product costs more than the product.
+// Matrix product with few rows, where packing for a full product costs more than the product.
 
 static inline void NAME(put)(T *c, size_t cm, size_t cn, size_t m, size_t n, T value, bool accumulate) {
     T *at = c + m * cm + n * cn;
@@ -7,30 +7,30 @@ static inline void NAME(put)(T *c, size_t cm, size_t cn, size_t m, size_t n, T v
 
 // b [columns, depth]: `rows` x `wide` dot products at a time, in registers.
 static inline __attribute__((always_inline)) void NAME(skinny_dots)(size_t rows, size_t wide, size_t depth, const T *a,
-                                                                    const T *b, size_t ldb, T *c, size_t cm, size_t cn,
-                                                                    bool accumulate, size_t n) {
-    V s[8 * 4];
+                                                                    size_t lda, const T *b, size_t ldb, T *c, size_t cm,
+                                                                    size_t cn, bool accumulate, size_t n, bool fetch) {
+    V s[8 * 6];
     for (size_t i = 0; i < rows * wide; i++) s[i] = SPLAT(0);
     size_t k = 0;
     for (; k + W <= depth; k += W) {
-        V column[4];
+        V column[6];
         for (size_t j = 0; j < wide; j++) {
             column[j] = AT(b, (n + j) * ldb + k);
             // The rows of b that come next: the CPU's own prefetching ends with the row.
-            __builtin_prefetch(b + (n + j + wide) * ldb + k);
+            if (fetch) __builtin_prefetch(b + (n + j + wide) * ldb + k);
         }
         for (size_t m = 0; m < rows; m++) {
-            V x = AT(a, m * depth + k);
+            V x = AT(a, m * lda + k);
             for (size_t j = 0; j < wide; j++) s[m * wide + j] = MULADD(x, column[j], s[m * wide + j]);
         }
     }
     if (k < depth)
         for (size_t m = 0; m < rows; m++) {
-            V x = PART(a, m * depth + k, depth - k);
+            V x = PART(a, m * lda + k, depth - k);
             for (size_t j = 0; j < wide; j++)
                 s[m * wide + j] = MULADD(x, PART(b, (n + j) * ldb + k, depth - k), s[m * wide + j]);
         }
-    T sums[8 * 4];
+    T sums[8 * 6];
     NAME(lane_sums)(rows * wide, s, sums);
     for (size_t m = 0; m < rows; m++)
         for (size_t j = 0; j < wide; j++) NAME(put)(c, cm, cn, m, n + j, sums[m * wide + j], accumulate);
@@ -63,18 +63,11 @@ static inline __attribute__((always_inline)) void NAME(skinny_axpys)(size_t rows
         }
 }
 
-static inline __attribute__((always_inline)) void NAME(skinny_rows)(bool rowsOfB, size_t rows, size_t depth, const T *a,
+static inline __attribute__((always_inline)) void NAME(skinny_rows)(size_t rows, size_t depth, const T *a,
                                                                     const T *b, size_t ldb, T *c, size_t cm, size_t cn,
                                                                     bool accumulate, size_t first, size_t last) {
-    // As many accumulators as there are registers for
-    const size_t wide = rows <= 4 ? 4 : VECTOR_BYTES == 64 ? 3 : 2;
+    const size_t wide = rows <= 4 ? 4 : 2;  // 16 accumulators: what AVX2 has registers for
     size_t n = first;
-    if (rowsOfB) {
-        for (; n + wide <= last; n += wide)
-            NAME(skinny_dots)(rows, wide, depth, a, b, ldb, c, cm, cn, accumulate, n);
-        for (; n < last; n++) NAME(skinny_dots)(rows, 1, depth, a, b, ldb, c, cm, cn, accumulate, n);
-        return;
-    }
     for (; n + wide * W <= last; n += wide * W)
         NAME(skinny_axpys)(rows, wide, depth, a, b, ldb, c, cm, cn, accumulate, n);
     for (; n + W <= last; n += W) NAME(skinny_axpys)(rows, 1, depth, a, b, ldb, c, cm, cn, accumulate, n);
@@ -87,19 +80,66 @@ static inline __attribute__((always_inline)) void NAME(skinny_rows)(bool rowsOfB
     }
 }
 
-static void NAME(skinny_matmul)(bool rowsOfB, size_t rows, size_t depth, const void *a, const void *b, size_t ldb,
-                                void *c, size_t cm, size_t cn, bool accumulate, size_t first, size_t last) {
-#define ROWS(r) \
-    case r: NAME(skinny_rows)(rowsOfB, r, depth, a, b, ldb, c, cm, cn, accumulate, first, last); break
-    switch (rows) {
-        ROWS(1);
-        ROWS(2);
-        ROWS(3);
-        ROWS(4);
-        ROWS(5);
-        ROWS(6);
-        ROWS(7);
-        ROWS(8);
+// b [columns, depth], `rows` <= 4 rows of a, `wide` columns
+static void NAME(skinny_corner)(size_t rows, size_t wide, size_t depth, const T *a, size_t lda, const T *b, size_t ldb,
+                                T *c, size_t cm, size_t cn, bool accumulate, size_t n, bool fetch) {
+#define CORNER(r, w)                                                                                     \
+    case r * 8 + w: NAME(skinny_dots)(r, w, depth, a, lda, b, ldb, c, cm, cn, accumulate, n, fetch); break
+    switch (rows * 8 + wide) {
+        CORNER(1, 1);
+        CORNER(2, 1);
+        CORNER(3, 1);
+        CORNER(4, 1);
+        CORNER(1, 4);
+        CORNER(2, 4);
+        CORNER(3, 4);
+        CORNER(4, 4);
+#if VECTOR_BYTES == 64
+        CORNER(1, 6);
+        CORNER(2, 6);
+        CORNER(3, 6);
+        CORNER(4, 6);
+#endif
     }
+#undef CORNER
+}
+
+// Columns are the outer loop: a few rows of b stay in the first-level cache while all rows of a pass.
+static void NAME(skinny_by_columns)(size_t rows, size_t depth, const T *a, const T *b, size_t ldb, T *c, size_t cm,
+                                    size_t cn, bool accumulate, size_t first, size_t last) {
+    const size_t most = rows > 4 && VECTOR_BYTES == 64 ? 6 : 4, block = rows > 4 ? 1024 : depth;
+    for (size_t k = 0; k < depth; k += block) {
+        size_t count = depth - k < block ? depth - k : block;
+        for (size_t n = first; n < last;) {
+            size_t wide = last - n >= most ? most : last - n >= 4 ? 4 : 1;
+            for (size_t m = 0; m < rows; m += 4)
+                NAME(skinny_corner)(rows - m < 4 ? rows - m : 4, wide, count, a + m * depth + k, depth, b + k, ldb,
+                                    c + m * cm, cm, cn, accumulate || k > 0, n, m == 0);
+            n += wide;
+        }
+    }
+}
+
+static void NAME(skinny_matmul)(bool rowsOfB, size_t rows, size_t depth, const void *as, const void *b, size_t ldb,
+                                void *cs, size_t cm, size_t cn, bool accumulate, size_t first, size_t last) {
+    const T *a = as;
+    T *c = cs;
+    if (rowsOfB && depth > 0) {
+        NAME(skinny_by_columns)(rows, depth, a, b, ldb, c, cm, cn, accumulate, first, last);
+        return;
+    }
+#define ROWS(r) \
+    case r: NAME(skinny_rows)(r, depth, a, b, ldb, c, cm, cn, accumulate, first, last); break
+    for (; rows > 0; a += 8 * depth, c += 8 * cm, rows -= rows < 8 ? rows : 8)
+        switch (rows < 8 ? rows : 8) {
+            ROWS(1);
+            ROWS(2);
+            ROWS(3);
+            ROWS(4);
+            ROWS(5);
+            ROWS(6);
+            ROWS(7);
+            ROWS(8);
+        }
 #undef ROWS
 }

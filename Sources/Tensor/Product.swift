@@ -84,7 +84,7 @@ private func raw<E, F>(_ pointer: UnsafeMutablePointer<E>) -> UnsafeMutablePoint
     UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: F.self)
 }
 
-/// Few rows, 8 at a time: c(i, j) at i * rowStep + j * columnStep. Blocks of columns are the outer loop, so that b comes
+/// Few rows: c(i, j) at i * rowStep + j * columnStep. Blocks of columns are the outer loop, so that b comes
 /// from memory once.
 private func skinny<E: Element>(
     _ m: Int, _ n: Int, _ k: Int, _ a: MatrixView<E>, _ b: MatrixView<E>, _ c: UnsafeMutablePointer<E>, rowStep: Int,
@@ -103,11 +103,9 @@ private func skinny<E: Element>(
         // Multiples of 64 columns, about 10^5 multiplications a piece
         let grain = roundedUp(max(64, (1 << 17) / (m * k)), 64)
         Threads.over(n, grain: grain) { start, count in
-            for row in stride(from: 0, to: m, by: 8) {
-                lk_skinny_matmul(
-                    E.kind, b.transposed, min(8, m - row), k, left + row * k, b.base, b.pitch, c + row * rowStep,
-                    rowStep, columnStep, accumulate, start, start + count)
-            }
+            lk_skinny_matmul(
+                E.kind, b.transposed, m, k, left, b.base, b.pitch, c, rowStep, columnStep, accumulate, start,
+                start + count)
         }
     }
 }

@@ -176,7 +176,7 @@ void lk_conv_weight_gradient(lk_type type, const lk_conv *geometry, const void *
 
 // ---- Matrix product with few rows (skinny.inl)
 
-// c[m, n] = sum over k of a[m, k] b(k, n) for m < rows <= 8; a is [rows, depth] contiguous.
+// c[m, n] = sum over k of a[m, k] b(k, n) for m < rows; a is [rows, depth] contiguous.
 // rowsOfB: b is stored [columns, depth] (ldb apart), else [depth, columns]. c's element (m, n) is at m*cm + n*cn.
 // accumulate: add to c. Only the columns [first, last) are done.
 void lk_skinny_matmul(lk_type type, bool rowsOfB, size_t rows, size_t depth, const void *a, const void *b, size_t ldb,
