@@ -47,4 +47,29 @@ final class Denoiser: Module {
         }
         return h.reshaped([m, k])
     }
+
+    /// Sampling: batch norms in their convolutions, everything else on the way.
+    func infer(_ x: Tensor<Float>, _ times: [Double], _ condition: Tensor<Float>) -> Tensor<Float> {
+        withoutGradients {
+            let (m, k) = (x.shape[0], x.shape[1])
+            let features: Tensor<Float> = sinusoidalEmbedding(times, dimension: 256, order: .cosineThenSine)
+            let (tau, gamma) = (time[1](time[0](features).silu()), self.condition(condition))
+            var h = x.reshaped([m, 1, k])
+            let encoders = (convolutions.count + 1) / 2 + 1
+            var skips: [Tensor<Float>] = []
+            for (i, convolution) in convolutions.enumerated() {
+                if i >= encoders, let skip = skips.popLast() { h = h + skip }
+                let isLast = i == norms.count
+                let (weight, bias) =
+                    isLast
+                    ? (convolution.weight.value, convolution.bias?.value)
+                    : norms[i].folded(into: convolution)
+                h = inferConv1d(
+                    h, weight: weight, bias: bias, padding: 3, add: gamma, multiply: tau,
+                    activation: isLast ? nil : .elu(alpha: 1))
+                if i < encoders - 2 { skips.append(h) }
+            }
+            return h.reshaped([m, k])
+        }
+    }
 }

@@ -85,6 +85,9 @@ struct Work {
         case "linear": return linearRow(number)
         case "conv": return convolution(parts.dropFirst().compactMap { Int($0) }, backward: parts.last ?? "")
         case "autoencoder": return autoencoder()
+        case "rpg": return recurrentDiffusion()
+        case "gpt": return parts.last == "train" ? gptTraining() : gptDecoding()
+        case "bert": return bert()
         case "denoiser": return parts.count > 1 && parts[1] == "train" ? denoiserTraining() : denoiserSampling()
         default: return nil
         }
@@ -170,7 +173,6 @@ struct Work {
         let (model, x, times, condition) = denoiserInputs()
         model.setTraining(false)
         return Work(
-            run: { withoutGradients { _ = model(x, times, condition) } },
-            result: { withoutGradients { [model(x, times, condition)] } })
+            run: { _ = model.infer(x, times, condition) }, result: { [model.infer(x, times, condition)] })
     }
 }

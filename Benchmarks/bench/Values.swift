@@ -21,7 +21,7 @@ extension Module where Scalar == Float {
         for (index, (name, parameter)) in namedParameters.enumerated() {
             let shape = parameter.shape
             let fanIn = shape.count > 1 ? shape.dropFirst().reduce(1, *) : 100
-            let isScale = name.hasSuffix("norm.weight")
+            let isScale = shape.count == 1 && name.contains("norm") && name.hasSuffix("weight")
             parameter.value = hashed(
                 shape, seed: 100 + index, scale: 1 / Float(fanIn).squareRoot(), around: isScale ? 1 : 0)
         }

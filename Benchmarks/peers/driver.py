@@ -27,6 +27,12 @@ ROWS = {
                         2 * 64 * 4096 * (CONV + 256 + 2 * 4096), None, 2.0),
     "denoiser-train": (["eager", "noonednn", "compile"],
                        6 * 64 * 4096 * (CONV + 256 + 2 * 4096), None, 2.0),
+    "rpg-train": (["eager", "noonednn", "compile"],
+                  6 * 1024 * (1024 * (CONV + 256 + 2 * 1024) + 2 * (1024 * 4384 + 2048 * 1024)), None, 2.0),
+    "gpt-train": (["eager", "noonednn", "compile"],
+                  6 * 8 * 512 * (6 * 12 * 384**2 + 384 * 512 + 6 * 2 * 256 * 384), None, 1.5),
+    "gpt-decode": (["eager", "noonednn"], None, None, 3.0),
+    "bert": (["eager", "noonednn", "compile", "onnxruntime"], 2 * 24 * 12 * 12 * 768**2, 12 * 12 * 768**2 * 4, 2.0),
 }
 TRAINING = ("autoencoder", "denoiser-train", "rpg-train", "gpt-train")
 
@@ -125,7 +131,7 @@ def main():
         # About a tenth of a second a turn, so that each is over before another process gets in.
         warm = {name: min(s.times(2)) for name, s in sides.items()}
         counts = {name: max(1, min(200, int((0.03 if options.quick else 0.1) / t))) for name, t in warm.items()}
-        rounds = 3 if options.quick else 9
+        rounds = 3 if options.quick else 5 if max(warm.values()) > 3 else 9
         best = {name: [] for name in sides}
         for _ in range(rounds):
             for name, s in sides.items():

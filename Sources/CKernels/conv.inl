@@ -109,9 +109,11 @@ static void NAME(conv_pack)(const lk_conv *g, const void *weights, void *packeds
     }
 }
 
-// buffer[c][r][i] = x[c][(start + i) stride + r - shift] for i < count, zero outside of x; rows are `pitch` apart.
+// buffer[c][r][i] = x[c][(start + i) stride + r - shift] for i < count, zero outside of x; rows are `pitch` apart. A
+// fused addend and factor come before (stride 1).
 static void NAME(conv_load)(size_t channels, size_t extent, size_t stride, ptrdiff_t start, ptrdiff_t shift,
-                            size_t count, size_t pitch, const T *x, T *buffer) {
+                            size_t count, size_t pitch, const T *x, T *buffer, const lk_conv_fusion *fusion) {
+    const T *add = fusion ? fusion->add : NULL, *multiply = fusion ? fusion->multiply : NULL;
     for (size_t c = 0; c < channels; c++, x += extent)
         for (size_t r = 0; r < stride; r++, buffer += pitch) {
             ptrdiff_t base = start * (ptrdiff_t)stride + (ptrdiff_t)r - shift;  // x's position for i = 0
@@ -121,7 +123,16 @@ static void NAME(conv_load)(size_t channels, size_t extent, size_t stride, ptrdi
             if (to > count) to = count;
             if (from > to) from = to;
             memset(buffer, 0, from * sizeof(T));
-            if (stride == 1)
+            if (add) {
+                for (size_t i = from; i < to; i += W) {
+                    ptrdiff_t at = base + (ptrdiff_t)i;
+                    if (i + W <= to)
+                        NAME(store)(buffer + i, (AT(x, at) + AT(add, at)) * AT(multiply, at));
+                    else
+                        NAME(store_part)(buffer + i, to - i, (PART(x, at, to - i) + PART(add, at, to - i)) *
+                                                                 PART(multiply, at, to - i));
+                }
+            } else if (stride == 1)
                 memcpy(buffer + from, x + base + (ptrdiff_t)from, (to - from) * sizeof(T));
             else
                 for (size_t i = from; i < to; i++) buffer[i] = x[base + (ptrdiff_t)(i * stride)];
@@ -130,7 +141,8 @@ static void NAME(conv_load)(size_t channels, size_t extent, size_t stride, ptrdi
 }
 
 static void NAME(conv_forward)(const lk_conv *g, const void *packeds, const void *biases, const void *xs, void *ys,
-                               size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch) {
+                               size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch,
+                               const lk_conv_fusion *fusion) {
     const T *packed = packeds, *bias = biases, *x = xs;
     T *y = ys, *tile = scratch;
     lk_conv_plan plan = lk_conv_planned(g);
@@ -145,12 +157,17 @@ static void NAME(conv_forward)(const lk_conv *g, const void *packeds, const void
         for (size_t c0 = 0; c0 < g->inputs; c0 += plan.depth) {
             size_t depth = g->inputs - c0 < plan.depth ? g->inputs - c0 : plan.depth;
             NAME(conv_load)(depth, g->inputExtent, s, (ptrdiff_t)first, (ptrdiff_t)g->padding, n + halo, pitch,
-                            x + c0 * g->inputExtent, tile);
+                            x + c0 * g->inputExtent, tile, fusion);
             for (size_t o = rowFirst; o < rowLast;) {
                 size_t rows = NAME(conv_rows)(g->outputs - o);
                 NAME(conv_strip)(rows, depth * k, offset, packed + (o * g->inputs + c0 * rows) * k, tile,
                                  y + o * g->outputExtent + first, g->outputExtent,
                                  bias && c0 == 0 ? bias + o : NULL, c0 > 0, n);
+                if (fusion && fusion->activated && c0 + depth == g->inputs)
+                    for (size_t m = 0; m < rows; m++) {
+                        T *row = y + (o + m) * g->outputExtent + first;
+                        NAME(unary)(fusion->activation, n, row, row, fusion->p, 0);
+                    }
                 o += rows;
             }
         }
@@ -158,7 +175,7 @@ static void NAME(conv_forward)(const lk_conv *g, const void *packeds, const void
     }
     // u = fine position + padding = q stride + r; taps of phase r read positions q, q - 1, ...
     size_t q0 = g->padding / s + first;
-    NAME(conv_load)(g->inputs, g->inputExtent, 1, (ptrdiff_t)q0 - (ptrdiff_t)halo, 0, n + halo, pitch, x, tile);
+    NAME(conv_load)(g->inputs, g->inputExtent, 1, (ptrdiff_t)q0 - (ptrdiff_t)halo, 0, n + halo, pitch, x, tile, NULL);
     for (size_t o = rowFirst; o < rowLast;) {
         size_t rows = NAME(conv_rows)(g->outputs - o), done = 0;
         for (size_t r = 0; r < s; r++) {
@@ -245,7 +262,7 @@ static void NAME(conv_weight_gradient)(const lk_conv *g, const void *fines, cons
     for (size_t c0 = 0; c0 < g->inputs; c0 += plan.depth) {
         size_t depth = g->inputs - c0 < plan.depth ? g->inputs - c0 : plan.depth;
         NAME(conv_load)(depth, g->inputExtent, s, (ptrdiff_t)first, (ptrdiff_t)g->padding, n + halo, pitch,
-                        fine + c0 * g->inputExtent, tile);
+                        fine + c0 * g->inputExtent, tile, NULL);
         for (size_t o = rowFirst; o < rowLast;) {
             size_t rows = rowLast - o >= 4 ? 4 : rowLast - o >= 2 ? 2 : 1;
             const T *left = coarse + o * g->outputExtent + first;

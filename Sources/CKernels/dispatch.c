@@ -101,8 +101,9 @@ void lk_conv_pack(lk_type type, const lk_conv *geometry, const void *weight, voi
     lk_kernels(type)->convPack(geometry, weight, packed, first, last);
 }
 void lk_conv_forward(lk_type type, const lk_conv *geometry, const void *packed, const void *bias, const void *x,
-                     void *y, size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch) {
-    lk_kernels(type)->convForward(geometry, packed, bias, x, y, first, n, rowFirst, rowLast, scratch);
+                     void *y, size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch,
+                     const lk_conv_fusion *fusion) {
+    lk_kernels(type)->convForward(geometry, packed, bias, x, y, first, n, rowFirst, rowLast, scratch, fusion);
 }
 void lk_conv_weight_gradient(lk_type type, const lk_conv *geometry, const void *fine, const void *coarse, void *d,
                              size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch) {

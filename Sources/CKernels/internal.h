@@ -30,7 +30,7 @@ typedef struct {
                          size_t);
     void (*convPack)(const lk_conv *, const void *, void *, size_t, size_t);
     void (*convForward)(const lk_conv *, const void *, const void *, const void *, void *, size_t, size_t, size_t,
-                        size_t, void *);
+                        size_t, void *, const lk_conv_fusion *);
     void (*convWeightGradient)(const lk_conv *, const void *, const void *, void *, size_t, size_t, size_t, size_t,
                                void *);
     void (*adamwStep)(const lk_adamw *, size_t, void *, const void *, void *, void *);

@@ -66,7 +66,8 @@ static inline __attribute__((always_inline)) void NAME(skinny_axpys)(size_t rows
 static inline __attribute__((always_inline)) void NAME(skinny_rows)(bool rowsOfB, size_t rows, size_t depth, const T *a,
                                                                     const T *b, size_t ldb, T *c, size_t cm, size_t cn,
                                                                     bool accumulate, size_t first, size_t last) {
-    const size_t wide = rows <= 4 ? 4 : 2;  // 16 accumulators: what AVX2 has registers for
+    // As many accumulators as there are registers for
+    const size_t wide = rows <= 4 ? 4 : VECTOR_BYTES == 64 ? 3 : 2;
     size_t n = first;
     if (rowsOfB) {
         for (; n + wide <= last; n += wide)

@@ -76,6 +76,13 @@ public final class BatchNorm1d<E: Element>: Module, ModeDependent, @unchecked Se
         visitor.mode(self)
     }
 
+    /// The convolution whose result is that of `convolution` followed by this layer in evaluation: weight and bias.
+    public func folded(into convolution: Conv1d<E>) -> (weight: Tensor<E>, bias: Tensor<E>) {
+        let scale = gamma.value / (runningVariance.value + eps).squareRoot()
+        let offset = convolution.bias.map { $0.value - runningMean.value } ?? -runningMean.value
+        return (convolution.weight.value * scale.reshaped([scale.count, 1, 1]), offset * scale + beta.value)
+    }
+
     public func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {
         guard isTraining else {
             return batchNorm(

@@ -5,12 +5,27 @@ import CKernels
 struct DirectConvolution {
     let geometry: lk_conv
 
+    /// What a convolution does on the way: x to (x + add) * multiply, both [batch, inputExtent], and then a function.
+    struct Fusion<E: Element> {
+        let add: UnsafePointer<E>?
+        let multiply: UnsafePointer<E>?
+        let activation: FusedActivation?
+
+        func settings(sample: Int, extent: Int) -> lk_conv_fusion {
+            let (op, p) = activation?.operation ?? (LK_AFFINE, 0)
+            return lk_conv_fusion(
+                add: add.map { UnsafeRawPointer($0 + sample * extent) },
+                multiply: multiply.map { UnsafeRawPointer($0 + sample * extent) }, activated: activation != nil,
+                activation: op, p: p)
+        }
+    }
+
     private var weightCount: Int { geometry.inputs * geometry.outputs * geometry.kernel }
 
     /// y [batch, outputs, outputExtent] from x [batch, inputs, inputExtent]
     func forward<E: Element>(
         batch: Int, _ x: UnsafePointer<E>, _ weight: UnsafePointer<E>, bias: UnsafePointer<E>?,
-        _ y: UnsafeMutablePointer<E>
+        _ y: UnsafeMutablePointer<E>, fused: Fusion<E>? = nil
     ) {
         if batch * geometry.outputs * geometry.outputExtent == 0 { return }
         var geometry = geometry
@@ -32,12 +47,13 @@ struct DirectConvolution {
                 let scratch = Storage<E>(count: plan.scratch)
                 defer { withExtendedLifetime(scratch) {} }
                 let first = tile * plan.positions
+                var fusion = fused?.settings(sample: sample, extent: geometry.pointee.inputExtent) ?? lk_conv_fusion()
                 lk_conv_forward(
                     E.kind, geometry, packed.base, bias,
                     x + sample * geometry.pointee.inputs * geometry.pointee.inputExtent,
                     y + sample * channels * geometry.pointee.outputExtent, first,
                     min(plan.positions, plan.span - first), group * rows, min(channels, (group + 1) * rows),
-                    scratch.base)
+                    scratch.base, &fusion)
             }
         }
     }
@@ -83,5 +99,53 @@ struct DirectConvolution {
     /// `channels` in about this many parts of a multiple of 8
     private static func rows(_ channels: Int, parts: Int) -> Int {
         max(8, (channels + 8 * parts - 1) / (8 * parts) * 8)
+    }
+}
+
+/// A function that a convolution applies to its result while that is in the cache.
+public enum FusedActivation: Sendable {
+    case relu, silu
+    case leakyReLU(slope: Double)
+    case elu(alpha: Double)
+
+    var operation: (lk_unary_op, Double) {
+        switch self {
+        case .relu: (LK_RELU, 0)
+        case .silu: (LK_SILU, 0)
+        case .leakyReLU(let slope): (LK_LEAKY_RELU, slope)
+        case .elu(let alpha): (LK_ELU, alpha)
+        }
+    }
+}
+
+/// activation(conv1d((x + add) * multiply)) in one pass, for sampling: nothing is recorded for differentiation. x
+/// [B, C, L], weight [O, C, k], bias [O]; add and multiply [B, L], the same for all channels, both or neither.
+public func inferConv1d<E: Element>(
+    _ x: Tensor<E>, weight: Tensor<E>, bias: Tensor<E>? = nil, padding: Int = 0, add: Tensor<E>? = nil,
+    multiply: Tensor<E>? = nil, activation: FusedActivation? = nil
+) -> Tensor<E> {
+    precondition(
+        x.rank == 3 && weight.rank == 3 && x.shape[1] == weight.shape[1],
+        "inferConv1d of \(x.shape) with weight \(weight.shape)")
+    let (batch, length, kernel) = (x.shape[0], x.shape[2], weight.shape[2])
+    let out = length + 2 * padding - kernel + 1
+    precondition(out > 0, "inferConv1d of \(x.shape), padding \(padding), kernel \(kernel)")
+    precondition(bias.map { $0.shape == [weight.shape[0]] } ?? true, "bias of inferConv1d for weight \(weight.shape)")
+    precondition(
+        (add == nil) == (multiply == nil) && (add?.shape ?? [batch, length]) == [batch, length]
+            && (multiply?.shape ?? [batch, length]) == [batch, length],
+        "inferConv1d of \(x.shape): add and multiply must be [\(batch), \(length)], both or neither")
+    let direct = DirectConvolution(
+        geometry: lk_conv(
+            inputs: x.shape[1], inputExtent: length, outputs: weight.shape[0], outputExtent: out, kernel: kernel,
+            stride: 1, padding: padding, transposed: false))
+    let fusion = DirectConvolution.Fusion<E>(
+        add: add.map { UnsafePointer($0.storage.base) }, multiply: multiply.map { UnsafePointer($0.storage.base) },
+        activation: activation)
+    return withExtendedLifetime((add, multiply, bias)) {
+        Tensor<E>.make([batch, weight.shape[0], out]) {
+            direct.forward(
+                batch: batch, x.storage.base, weight.storage.base, bias: bias?.storage.base, $0, fused: fusion)
+        }
     }
 }

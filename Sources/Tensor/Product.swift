@@ -45,11 +45,13 @@ func product<E: Element>(
     }
 }
 
-/// Small products stay whole; large ones are halved along their longer side until there are about 16 tiles, or until
+/// Small products stay whole; large ones are halved along their longer side until there are 8 tiles, or until
 /// packing a tile's operands would cost as much as multiplying them.
 private func tile(_ m: Int, _ n: Int, _ k: Int) -> (Int, Int) {
     var (rows, columns, tiles) = (m, n, 1)
-    while tiles < 16, rows * columns * k > 1 << 21, max(rows, columns) > 192 {
+    while (tiles < 2 && rows * columns * k > 1 << 21) || (tiles < 8 && rows * columns * k > 1 << 25),
+        max(rows, columns) > 96
+    {
         if rows >= columns { rows = (rows + 1) / 2 } else { columns = (columns + 1) / 2 }
         tiles *= 2
     }

@@ -155,10 +155,20 @@ lk_conv_plan lk_conv_planned_gradient(const lk_conv *geometry);
 // The weights [inputs * outputs * kernel] in the order of the instruction set's kernels; output channels [first, last),
 // first a multiple of 8.
 void lk_conv_pack(lk_type type, const lk_conv *geometry, const void *weight, void *packed, size_t first, size_t last);
+// What is done on the way, without another pass over memory: x becomes (x + add) * multiply, both [inputExtent] and
+// null or not together (stride 1, not transposed); y becomes activation(y).
+typedef struct {
+    const void *add, *multiply;
+    bool activated;
+    lk_unary_op activation;
+    double p;
+} lk_conv_fusion;
+
 // The n positions from `first` and the output channels [rowFirst, rowLast), rowFirst a multiple of 8, of one sample. bias
-// may be null.
+// and fusion may be null.
 void lk_conv_forward(lk_type type, const lk_conv *geometry, const void *packed, const void *bias, const void *x,
-                     void *y, size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch);
+                     void *y, size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch,
+                     const lk_conv_fusion *fusion);
 // d[o, c, j] += sum over n positions p from `first` of coarse[o, p] fine[c, p stride + j - padding], for the rows o in
 // [rowFirst, rowLast). The geometry is not transposed: fine is its input, coarse its output.
 void lk_conv_weight_gradient(lk_type type, const lk_conv *geometry, const void *fine, const void *coarse, void *d,
