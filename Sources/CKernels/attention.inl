@@ -42,7 +42,8 @@ static void NAME(attention_forward)(const lk_attention *s, size_t first, size_t 
             }
             for (size_t j = seen; j < n; j++) row[j] = 0;
         }
-        NAME(block_matmul)(rows, d, n, scores, pitch, 1, (const T *)s->v + start * s->vPitch, s->vPitch, o, d, start > 0);
+        const T *v = (const T *)s->v + start * s->vPitch;
+        NAME(block_matmul)(rows, d, n, scores, pitch, 1, v, s->vPitch, o, d, start > 0);
     }
     for (size_t i = 0; i < rows; i++) {
         NAME(block_scale)(d, 1 / total[i], o + i * d, (T *)s->out + (first + i) * s->outPitch);

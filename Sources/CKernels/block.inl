@@ -43,14 +43,14 @@ static inline __attribute__((always_inline)) void NAME(block_panel)(size_t wide,
     size_t i = 0;
     for (; i + BLOCK_ROWS <= m; i += BLOCK_ROWS)
         NAME(block_tile)(BLOCK_ROWS, wide, depth, a + i * am, am, ak, b, ldb, c + i * ldc, ldc, accumulate);
-    for (; i + 4 <= m; i += 4) NAME(block_tile)(4, wide, depth, a + i * am, am, ak, b, ldb, c + i * ldc, ldc, accumulate);
+    for (; i + 4 <= m; i += 4)
+        NAME(block_tile)(4, wide, depth, a + i * am, am, ak, b, ldb, c + i * ldc, ldc, accumulate);
     for (; i < m; i++) NAME(block_tile)(1, wide, depth, a + i * am, am, ak, b, ldb, c + i * ldc, ldc, accumulate);
 }
 
-static void NAME(block_matmul)(size_t m, size_t n, size_t depth, const void *as, size_t am, size_t ak, const void *bs,
-                               size_t ldb, void *cs, size_t ldc, bool accumulate) {
-    const T *a = as, *b = bs;
-    T *c = cs;
+// c [m, n] = a b, or c += when `accumulate`: a(i, k) at a[i * am + k * ak], rows of b and c ldb and ldc apart
+static void NAME(block_matmul)(size_t m, size_t n, size_t depth, const T *a, size_t am, size_t ak, const T *b,
+                               size_t ldb, T *c, size_t ldc, bool accumulate) {
     size_t j = 0;
     // One row: eight chains of additions hide the latency that two would wait for.
     if (m == 1)
@@ -80,7 +80,7 @@ static void NAME(block_transpose)(size_t rows, size_t columns, const T *x, size_
     }
 }
 
-// y = p x row by row
+// y = p x
 static inline void NAME(block_scale)(size_t n, T p, const T *x, T *y) {
     const V s = SPLAT(p);
     size_t i = 0;

@@ -32,26 +32,23 @@ static inline __attribute__((always_inline)) void dots(size_t rows, size_t wide,
         for (size_t j = 0; j < wide; j++) y[m * yPitch + j] += _mm512_reduce_add_ps(s[m][j]);
 }
 
+// `rows` rows of x against the weights' rows [start, end), `wide` at a time
+static inline __attribute__((always_inline)) void panel(size_t rows, size_t wide, size_t depth, const uint16_t *x,
+                                                        const uint16_t *weight, float *y, size_t yPitch, size_t start,
+                                                        size_t end) {
+    size_t n = start;
+    for (; n + wide <= end; n += wide) dots(rows, wide, depth, x, weight + n * depth, y + n, yPitch);
+    for (; n < end; n++) dots(rows, 1, depth, x, weight + n * depth, y + n, yPitch);
+}
+
 void lk_half_matmul_bf16(size_t rows, size_t depth, const uint16_t *x, const uint16_t *weight, float *y,
                          size_t yPitch, size_t first, size_t last) {
     for (size_t start = first; start < last; start += 32) {  // weights stay in the cache for all rows
         const size_t end = last - start < 32 ? last : start + 32;
         size_t m = 0;
-        for (; m + 6 <= rows; m += 6) {
-            size_t n = start;
-            for (; n + 4 <= end; n += 4) dots(6, 4, depth, x + m * depth, weight + n * depth, y + m * yPitch + n, yPitch);
-            for (; n < end; n++) dots(6, 1, depth, x + m * depth, weight + n * depth, y + m * yPitch + n, yPitch);
-        }
-        for (; m + 4 <= rows; m += 4) {
-            size_t n = start;
-            for (; n + 4 <= end; n += 4) dots(4, 4, depth, x + m * depth, weight + n * depth, y + m * yPitch + n, yPitch);
-            for (; n < end; n++) dots(4, 1, depth, x + m * depth, weight + n * depth, y + m * yPitch + n, yPitch);
-        }
-        for (; m < rows; m++) {
-            size_t n = start;
-            for (; n + 8 <= end; n += 8) dots(1, 8, depth, x + m * depth, weight + n * depth, y + m * yPitch + n, yPitch);
-            for (; n < end; n++) dots(1, 1, depth, x + m * depth, weight + n * depth, y + m * yPitch + n, yPitch);
-        }
+        for (; m + 6 <= rows; m += 6) panel(6, 4, depth, x + m * depth, weight, y + m * yPitch, yPitch, start, end);
+        for (; m + 4 <= rows; m += 4) panel(4, 4, depth, x + m * depth, weight, y + m * yPitch, yPitch, start, end);
+        for (; m < rows; m++) panel(1, 8, depth, x + m * depth, weight, y + m * yPitch, yPitch, start, end);
     }
 }
 #pragma clang attribute pop

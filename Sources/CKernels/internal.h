@@ -35,7 +35,6 @@ typedef struct {
                                void *);
     void (*adamwStep)(const lk_adamw *, size_t, void *, const void *, void *, void *);
     void (*boxMuller)(size_t, const uint32_t *, const uint32_t *, double *, double *);  // f64 only
-    void (*blockMatmul)(size_t, size_t, size_t, const void *, size_t, size_t, const void *, size_t, void *, size_t, bool);
     void (*attentionPack)(const lk_attention *, const void *, size_t, const void *, size_t, size_t, void *, void *);
     void (*attentionForward)(const lk_attention *, size_t, size_t, void *);
     void (*attentionBackward)(const lk_attention *, const lk_attention_gradient *, void *);

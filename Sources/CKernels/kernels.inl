@@ -52,7 +52,6 @@ const lk_table NAME(lk_table) = {
 #if !IS_F32
     .boxMuller = NAME(box_muller),
 #endif
-    .blockMatmul = NAME(block_matmul),
     .attentionPack = NAME(attention_pack),
     .attentionForward = NAME(attention_forward),
     .attentionBackward = NAME(attention_backward),

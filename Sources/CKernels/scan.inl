@@ -4,15 +4,31 @@
 //     H' = exp(c_last) H + sum over j of B_j exp(c_last - c_j) u_j
 enum { NAME(Q) = LK_SCAN_CHUNK };
 
+// As many numbers in double: for sums that cancel
+typedef double NAME(exact) __attribute__((ext_vector_type(VECTOR_BYTES / sizeof(T))));
+
 // A head's numbers of one chunk of tokens [start, start + n)
 typedef struct {
     size_t start, n;
     T dt[LK_SCAN_CHUNK];     // softplus(raw + bias)
     T slope[LK_SCAN_CHUNK];  // its derivative, 1 - exp(-dt)
-    T sum[LK_SCAN_CHUNK];    // c
+    double sum[LK_SCAN_CHUNK];  // c: rounded to float, a long sum would spoil exp(c_i - c_j)
     T grown[LK_SCAN_CHUNK];  // exp(c)
     T left[LK_SCAN_CHUNK];   // exp(c_last - c)
 } NAME(chunk);
+
+// c_j - from for W tokens j
+static inline V NAME(scan_gaps)(const NAME(chunk) * c, size_t j, double from) {
+    NAME(exact) sum;
+    memcpy(&sum, c->sum + j, sizeof sum);
+    return __builtin_convertvector(sum - (NAME(exact))from, V);
+}
+
+// exp(c_i - c_j) for W tokens j; 1 for those later than i, where it might overflow
+static inline V NAME(scan_decays)(const NAME(chunk) * c, size_t i, size_t j) {
+    V gap = NAME(scan_gaps)(c, j, c->sum[i]);
+    return NAME(vexp)(-NAME(select)(gap < SPLAT(0), SPLAT(0), gap));
+}
 
 static void NAME(scan_open)(const lk_scan *s, size_t head, size_t start, NAME(chunk) * c) {
     const double a = -exp((double)((const T *)s->aLog)[head]);
@@ -28,25 +44,19 @@ static void NAME(scan_open)(const lk_scan *s, size_t head, size_t start, NAME(ch
         NAME(store)(c->slope + i, -NAME(vexpm1)(-dt));
     }
     double sum = 0;
-    for (size_t i = 0; i < NAME(Q); i++) c->sum[i] = (T)(i < c->n ? sum += (double)c->dt[i] * a : sum);
-    const V last = SPLAT(sum);
+    for (size_t i = 0; i < NAME(Q); i++) c->sum[i] = i < c->n ? sum += (double)c->dt[i] * a : sum;
     for (size_t i = 0; i < NAME(Q); i += W) {
-        NAME(store)(c->grown + i, NAME(vexp)(AT(c->sum, i)));
-        NAME(store)(c->left + i, NAME(vexp)(last - AT(c->sum, i)));
+        NAME(store)(c->grown + i, NAME(vexp)(NAME(scan_gaps)(c, i, 0)));
+        NAME(store)(c->left + i, NAME(vexp)(-NAME(scan_gaps)(c, i, sum)));
     }
 }
 
 // m[i, j] = scores[i, j] exp(c_i - c_j) for j <= i, 0 above
 static void NAME(scan_decay)(const NAME(chunk) * c, const T *scores, T *m) {
     for (size_t i = 0; i < c->n; i++) {
-        const V sum = SPLAT(c->sum[i]);
         size_t j = 0;
-        for (; j <= i; j += W) {  // the chunk is a multiple of every vector's length
-            V gap = sum - AT(c->sum, j);
-            // Above the diagonal the exponent is positive and may overflow; those are dropped.
-            gap = NAME(select)(gap > SPLAT(0), SPLAT(0), gap);
-            NAME(store)(m + i * NAME(Q) + j, AT(scores, i * NAME(Q) + j) * NAME(vexp)(gap));
-        }
+        for (; j <= i; j += W)  // the chunk is a multiple of every vector's length
+            NAME(store)(m + i * NAME(Q) + j, AT(scores, i * NAME(Q) + j) * NAME(scan_decays)(c, i, j));
         for (j = i + 1; j < NAME(Q); j++) m[i * NAME(Q) + j] = 0;
     }
 }
@@ -122,24 +132,26 @@ static void NAME(scan_chunk_backward)(const lk_scan *s, const lk_scan_gradient *
     memset(r->ut, 0, p * NAME(Q) * sizeof(T));
     NAME(block_transpose)(n, p, r->u, p, r->ut, NAME(Q));
     NAME(block_matmul)(n, NAME(Q), p, g, b->gPitch, 1, r->ut, NAME(Q), r->dm, NAME(Q), false);
-    T *scoreGradient = b->dscores, columns[LK_SCAN_CHUNK] = {0};
+    // Reverse running sums take most of the row and column sums of dM M away again: in double both are sums of the same
+    // numbers, and what cancels does so exactly.
+    NAME(exact) columns[LK_SCAN_CHUNK / W];
+    memset(columns, 0, sizeof columns);
+    T *scoreGradient = b->dscores;
     for (size_t i = 0; i < n; i++) {
-        const V sum = SPLAT(c->sum[i]);
-        V total = SPLAT(0);
+        NAME(exact) total = (NAME(exact))0.0;
         for (size_t j = 0; j <= i; j += W) {
-            V gap = sum - AT(c->sum, j);
-            gap = NAME(select)(gap > SPLAT(0), SPLAT(0), gap);
             V dm = AT(r->dm, i * NAME(Q) + j), change = dm * AT(r->m, i * NAME(Q) + j);
-            total += change;
-            V slope = dm * NAME(vexp)(gap);
+            const NAME(exact) exact = __builtin_convertvector(change, NAME(exact));
+            total += exact;
+            columns[j / W] += exact;
+            V slope = dm * NAME(scan_decays)(c, i, j);
             if (j + W > i + 1)  // m is 0 above the diagonal, but the score's gradient needs the mask
                 for (size_t lane = i + 1 - j; lane < W; lane++) slope[lane] = 0;
             NAME(store)(scoreGradient + i * NAME(Q) + j, AT(scoreGradient, i * NAME(Q) + j) + slope);
-            NAME(store)(columns + j, AT(columns, j) + change);
         }
-        dsum[i] += NAME(add_lanes)(total);
+        for (size_t lane = 0; lane < W; lane++) dsum[i] += total[lane];
     }
-    for (size_t j = 0; j < n; j++) dsum[j] -= (double)columns[j];
+    for (size_t j = 0; j < n; j++) dsum[j] -= columns[j / W][j % W];
     // Through the state at the start: dC_i = exp(c_i) H g_i, and d(c_i) = C_i dC_i
     NAME(block_transpose)(k, p, h, p, r->ht, k);
     NAME(block_transpose)(k, p, dh, p, r->dht, k);
@@ -219,10 +231,9 @@ static void NAME(scan_backward)(const lk_scan *s, const lk_scan_gradient *b, siz
                                       dh + (head - first) * k * p, &r);
         }
         // The heads share the scores C_i B_j.
-        const size_t at = c.start * s->pitch;
-        NAME(block_matmul)(c.n, k, c.n, b->dscores, NAME(Q), 1, (const T *)s->b + at, s->pitch, (T *)b->dc + c.start * k,
-                           k, true);
-        NAME(block_matmul)(c.n, k, c.n, b->dscores, 1, NAME(Q), (const T *)s->c + at, s->pitch, (T *)b->db + c.start * k,
-                           k, true);
+        const T *bs = (const T *)s->b + c.start * s->pitch, *cs = (const T *)s->c + c.start * s->pitch;
+        T *db = (T *)b->db + c.start * k, *dc = (T *)b->dc + c.start * k;
+        NAME(block_matmul)(c.n, k, c.n, b->dscores, NAME(Q), 1, bs, s->pitch, dc, k, true);
+        NAME(block_matmul)(c.n, k, c.n, b->dscores, 1, NAME(Q), cs, s->pitch, db, k, true);
     }
 }

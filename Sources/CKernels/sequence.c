@@ -4,11 +4,6 @@
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-void lk_block_matmul(lk_type type, size_t m, size_t n, size_t k, const void *a, size_t am, size_t ak, const void *b,
-                     size_t ldb, void *c, size_t ldc, bool accumulate) {
-    lk_kernels(type)->blockMatmul(m, n, k, a, am, ak, b, ldb, c, ldc, accumulate);
-}
-
 void lk_attention_pack(lk_type type, const lk_attention *s, const void *k, size_t kPitch, const void *v, size_t vPitch,
                        size_t first, void *kt, void *packed) {
     lk_kernels(type)->attentionPack(s, k, kPitch, v, vPitch, first, kt, packed);
@@ -82,7 +77,7 @@ void lk_from_bf16(size_t n, const uint16_t *x, float *y) {
 }
 void lk_half_matmul(size_t rows, size_t depth, const float *x, const uint16_t *halves, const uint16_t *weight, float *y,
                     size_t yPitch, size_t first, size_t last) {
-    if (lk_has_bf16())
+    if (halves)
         lk_half_matmul_bf16(rows, depth, halves, weight, y, yPitch, first, last);
     else
         lk_kernels(LK_F32)->halfMatmul(rows, depth, x, weight, y, yPitch, first, last);

@@ -6,7 +6,9 @@ public struct HalfMatrix: @unchecked Sendable {
     public let shape: [Int]
     private let storage: Storage<Float>
 
-    private var base: UnsafeMutablePointer<UInt16> {
+    private var base: UnsafeMutablePointer<UInt16> { HalfMatrix.halves(of: storage) }
+
+    private static func halves(of storage: Storage<Float>) -> UnsafeMutablePointer<UInt16> {
         UnsafeMutableRawPointer(storage.base).assumingMemoryBound(to: UInt16.self)
     }
 
@@ -27,9 +29,12 @@ public struct HalfMatrix: @unchecked Sendable {
         precondition(x.rank >= 1 && x.shape[x.rank - 1] == k, "half matrix \(shape) of \(x.shape)")
         precondition(bias.map { $0.shape == [n] } ?? true, "bias for a half matrix \(shape)")
         let rows = k == 0 ? x.shape.dropLast().reduce(1, *) : x.count / k
-        let halves = Storage<Float>(count: lk_has_bf16() ? (x.count + 1) / 2 : 0)
-        let rounded = UnsafeMutableRawPointer(halves.base).assumingMemoryBound(to: UInt16.self)
-        if lk_has_bf16() { lk_to_bf16(x.count, x.storage.base, rounded) }
+        var halves: Storage<Float>?
+        if lk_has_bf16() {
+            let rounded = Storage<Float>(count: (x.count + 1) / 2)
+            lk_to_bf16(x.count, x.storage.base, HalfMatrix.halves(of: rounded))
+            halves = rounded
+        }
         return Tensor.make(x.shape.dropLast() + [n]) { to in
             let grain = (max(64, (1 << 17) / max(1, rows * k)) + 63) / 64 * 64
             Threads.over(n, grain: grain) { start, count in
@@ -41,7 +46,9 @@ public struct HalfMatrix: @unchecked Sendable {
                         lk_fill(Float.kind, count, 0, at)
                     }
                 }
-                lk_half_matmul(rows, k, x.storage.base, rounded, base, to, n, start, start + count)
+                lk_half_matmul(
+                    rows, k, x.storage.base, halves.map { HalfMatrix.halves(of: $0) }, base, to, n, start, start + count
+                )
             }
             withExtendedLifetime(halves) {}
         }

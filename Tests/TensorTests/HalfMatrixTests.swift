@@ -1,4 +1,3 @@
-import CKernels
 import Testing
 
 @testable import Tensor
@@ -6,9 +5,9 @@ import Testing
 @Suite("bf16 weights") struct HalfMatrixTests {
     @Test("Rounding is to nearest even and keeps infinities and NaN")
     func rounding() {
-        let x: [Float] = [1, 1.00390625, 1.01171875, -2.5, 0, .infinity, 3.4e38, 1e-40]
+        let x: [Float] = [1, 1.00390625, 1.01171875, -2.5, 0, .infinity, 3.4e38, Float(bitPattern: 0x0001_8001)]
         let y = HalfMatrix(Tensor(x, shape: [1, 8])).widened.values
-        #expect(y == [1, 1, 1.015625, -2.5, 0, .infinity, .infinity, Float(bitPattern: 0x0001_0000)])
+        #expect(y == [1, 1, 1.015625, -2.5, 0, .infinity, .infinity, Float(bitPattern: 0x0002_0000)])
         #expect(HalfMatrix(Tensor([.nan], shape: [1, 1])).widened.values[0].isNaN)
     }
 

@@ -54,8 +54,8 @@ enum Operator: String, CaseIterable, Sendable {
         case .attentionFull: [[2, 5, 34], [2, 9, 34], [2, 9, 34]]
         case .attentionTiles: [[1, 51, 2], [1, 259, 2], [1, 259, 2]]
         case .selfAttention: [[2, 17, 24]]
-        // 2 heads of 3 numbers, state 4, 4 taps; 67 tokens reach into a second chunk
-        case .mixer: [[1, 67, 22], [14, 4], [14], [2], [2], [2], [6]]
+        // 3 heads of 2 numbers, state 4, 4 taps; 67 tokens reach into a second chunk
+        case .mixer: [[1, 67, 23], [14, 4], [14], [3], [3], [3], [6]]
         default: [[3, 37]]
         }
     }
@@ -159,7 +159,7 @@ private func evaluate<E: Element>(_ op: Operator, _ x: [Tensor<E>]) -> Tensor<E>
             x[0],
             StateSpaceParameters(
                 convolution: x[1], convolutionBias: x[2], dtBias: x[3], aLog: x[4], skip: x[5], gamma: x[6]),
-            shape: StateSpaceShape(heads: 2, headDim: 3, state: 4, taps: 4))
+            shape: StateSpaceShape(heads: 3, headDim: 2, state: 4, taps: 4))
     }
 }
 

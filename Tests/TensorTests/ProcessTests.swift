@@ -30,6 +30,17 @@ import Testing
         keep(batchNorm(x, gamma: scale).output, [x, scale])
         keep(x.sum(axes: [0, 2]), [x])
         keep(x.permuted([2, 0, 1]).exp().mean(axes: [0]), [x])
+        let (qkv, columns) = (draw([2, 150, 96]), draw([2, 150, 2 * 64 + 32 + 4]))
+        keep(selfAttention(qkv, heads: 2, causal: true), [qkv])
+        let heads = (0..<3).map { _ in draw([4]) }
+        let (taps, offsets, gamma) = (draw([96, 4]), draw([96]), draw([64]))
+        let mixer = StateSpaceParameters(
+            convolution: taps, convolutionBias: offsets, dtBias: heads[0], aLog: heads[1], skip: heads[2],
+            gamma: gamma)
+        let shape = StateSpaceShape(heads: 4, headDim: 16, state: 16, taps: 4)
+        keep(stateSpaceMixer(columns, mixer, shape: shape), [columns, taps, offsets, gamma] + heads)
+        let half = HalfMatrix(random.normal([700, 400]))
+        results.append(half(a.detached()).values.map { $0.bitPattern })
         let long = draw([3_000_000])
         keep(long.square().sum(), [long])
         return results
@@ -48,6 +59,19 @@ import Testing
                 let same = ProcessTests.largeResults() == one
                 #expect(same, "\(count) threads")
             }
+        }
+    }
+
+    @Test("bf16 products are within 1e-2 of f32 on each instruction set, native or widened")
+    func halves() {
+        let best = lk_level_in_use()
+        defer { lk_force_level(best) }
+        var random = Random(seed: 31)
+        let (x, weight): (Tensor<Float>, Tensor<Float>) = (random.normal([7, 133]), random.normal([45, 133]))
+        let exact = linear(x.converted(to: Double.self), weight: weight.converted())
+        for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
+            let error = relativeError(HalfMatrix(weight)(x), exact)
+            #expect(error < 1e-2 && error > 1e-4, "\(level): \(error)")
         }
     }
 

@@ -49,20 +49,21 @@ import Testing
     }
 }
 
-/// Counters are one for the process, and other tests run beside these: bounds leave room, the sizes here are large.
+/// Counters are one for the process and other tests run beside these: the best of several attempts counts.
 @Suite("Memory", .serialized) struct MemoryTests {
     @Test("Bytes go up with a tensor and down with it; the peak stays")
     func counting() {
-        let size = 1 << 26
-        Memory.resetPeak()
-        let before = Memory.currentBytes
-        do {
-            let x = Tensor<Float>.zeros([size])
-            #expect(Memory.currentBytes - before > 3 * size)
-            withExtendedLifetime(x) {}
+        let size = 1 << 28
+        func attempt() -> Bool {
+            Memory.resetPeak()
+            let before = Memory.currentBytes
+            let during = {
+                let x = Tensor<Float>.make([size / 4]) { $0[0] = 0 }
+                return withExtendedLifetime(x) { Memory.currentBytes - before }
+            }()
+            return during >= size && Memory.peakBytes - before >= size && Memory.currentBytes - before < size / 2
         }
-        #expect(Memory.peakBytes - before > 3 * size)
-        #expect(Memory.currentBytes - before < size)
+        #expect((0..<10).contains { _ in attempt() })
     }
 
     @Test("A recomputed chain of 16 layers peaks at less than half of the plain one")
@@ -79,7 +80,7 @@ import Testing
             x.sum().backward()
             return Memory.peakBytes - before
         }
-        let (plain, again) = (peak(false), peak(true))
+        let (plain, again) = ((0..<5).map { _ in peak(false) }.min()!, (0..<5).map { _ in peak(true) }.min()!)
         #expect(Double(again) < 0.5 * Double(plain), "\(again) of \(plain)")
     }
 }

@@ -71,18 +71,29 @@ private func recurrence<E: Element>(
         let (shape, batch, tokens) = StateSpaceTests.shapes[index]
         let given = inputs(shape, batch: batch, tokens: tokens)
         let exact: [Tensor<Double>] = gradients(given) { recurrence($0[0], parameters($0), shape: shape) }
+        let plain: [Tensor<Float>] = gradients(given) { recurrence($0[0], parameters($0), shape: shape) }
         let double: [Tensor<Double>] = gradients(given) { stateSpaceMixer($0[0], parameters($0), shape: shape) }
         let float: [Tensor<Float>] = gradients(given) { stateSpaceMixer($0[0], parameters($0), shape: shape) }
         for (i, reference) in exact.enumerated() {
             // After one token nothing has decayed: A has no gradient.
             if tokens == 1 && i == 5 { continue }
             #expect(relativeError(double[i], reference) < 1e-10, "\(i): \(relativeError(double[i], reference))")
-            // The gated norm cancels most of these gradients; up to 1.4e-4 is left, where 1e-5 is asked for.
-            withKnownIssue("gradients of dt, A and D in Float", isIntermittent: true) {
-                #expect(relativeError(float[i], reference) < 1e-5, "\(i): \(relativeError(float[i], reference))")
-            } when: {
-                i >= 3
-            }
+            // A single token of a single head: the norm takes its scale away, and with it nearly all of the gradients of
+            // dt and D. What rounding leaves of them is no worse than in the recurrence.
+            let bound = tokens == 1 ? max(1e-5, 2 * relativeError(plain[i], reference)) : 1e-5
+            #expect(relativeError(float[i], reference) < bound, "\(i): \(relativeError(float[i], reference))")
+        }
+    }
+
+    @Test("Steps of order one, whose sums over a chunk reach the hundreds, keep 1e-5 in Float")
+    func longSums() {
+        let shape = StateSpaceShape(heads: 4, headDim: 8, state: 16, taps: 4)
+        var given = inputs(shape, batch: 1, tokens: 150)
+        given[3] = .full([shape.heads], 1)
+        let exact: [Tensor<Double>] = gradients(given) { recurrence($0[0], parameters($0), shape: shape) }
+        let float: [Tensor<Float>] = gradients(given) { stateSpaceMixer($0[0], parameters($0), shape: shape) }
+        for (i, (a, b)) in zip(float, exact).enumerated() {
+            #expect(relativeError(a, b) < 1e-5, "\(i): \(relativeError(a, b))")
         }
     }
 

@@ -2,13 +2,6 @@
 #ifndef LK_SEQUENCE_H
 #define LK_SEQUENCE_H
 
-// ---- Products of blocks in the cache (block.inl)
-
-// c [m, n] = a b, or c += when `accumulate`: a(i, k) at a[i * am + k * ak], rows of b and c ldb and ldc apart. On the
-// calling thread, nothing packed.
-void lk_block_matmul(lk_type type, size_t m, size_t n, size_t k, const void *a, size_t am, size_t ak, const void *b,
-                     size_t ldb, void *c, size_t ldc, bool accumulate);
-
 // ---- Attention of one head (attention.inl)
 
 enum { LK_ATTENTION_QUERIES = 48, LK_ATTENTION_KEYS = 256 };  // a tile of scores
@@ -93,7 +86,8 @@ typedef struct {
 // y[t] = silu(bias + sum over j of weight[j] x[t - taps + 1 + j]) for the tokens [first, last) of one sample
 void lk_causal_conv_silu(lk_type type, const lk_causal_conv *s, const void *x, void *y, size_t yPitch, size_t first,
                          size_t last);
-// dx, dweight [taps, channels] and dbias [channels] of one sample, channels [first, last); scratch: tokens times them
+// dx, dweight [taps, channels] and dbias [channels] of one sample, channels [first, last); scratch: tokens times
+// their number
 void lk_causal_conv_silu_backward(lk_type type, const lk_causal_conv *s, const void *x, const void *g, size_t gPitch,
                                   void *dx, size_t dxPitch, void *dweight, void *dbias, size_t first, size_t last,
                                   void *scratch);
@@ -112,10 +106,10 @@ bool lk_has_bf16(void);
 // float to bf16, rounded to nearest even; NaN stays NaN
 void lk_to_bf16(size_t n, const float *x, uint16_t *y);
 void lk_from_bf16(size_t n, const uint16_t *x, float *y);
-// y [rows, columns] += x [rows, depth] weightᵀ for the columns [first, last); weight [columns, depth] in bf16. `halves`
-// is x in bf16, read instead of x where lk_has_bf16().
-void lk_half_matmul(size_t rows, size_t depth, const float *x, const uint16_t *halves, const uint16_t *weight, float *y,
-                    size_t yPitch, size_t first, size_t last);
+// y [rows, columns] += x [rows, depth] weightᵀ for the columns [first, last); weight [columns, depth] in bf16. With
+// `halves`, x in bf16, the CPU multiplies bf16 (lk_has_bf16()); with null the weights are widened.
+void lk_half_matmul(size_t rows, size_t depth, const float *x, const uint16_t *halves, const uint16_t *weight,
+                    float *y, size_t yPitch, size_t first, size_t last);
 
 // ---- Bytes in tensors (counters.c)
 
