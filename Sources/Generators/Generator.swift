@@ -170,11 +170,12 @@ public final class Generator: @unchecked Sendable {
         _ vector: Tensor<Float>, _ condition: [Float], _ request: GenerationRequest, _ sample: Int,
         _ sampling: Sampling?
     ) throws(LoragenError) -> String {
-        let sketch = vector.withUnsafeBufferPointer { Sketch.make($0) }
+        var sketch = Sketch()
+        vector.withUnsafeBufferPointer { sketch.add($0) }
         let distances = file.index.sketches.withUnsafeBufferPointer { all in
             file.index.tasks.indices.map { i in
                 Sketch.distance(
-                    UnsafeBufferPointer(rebasing: all[(i * Sketch.width)..<((i + 1) * Sketch.width)]), sketch)
+                    UnsafeBufferPointer(rebasing: all[(i * Sketch.width)..<((i + 1) * Sketch.width)]), sketch.buckets)
             }
         }
         let nearest = distances.indices.sorted { distances[$0] < distances[$1] }.prefix(3)
