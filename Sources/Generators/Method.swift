@@ -31,8 +31,10 @@ protocol Method: AnyObject {
     func vector(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
     ) throws(LoragenError) -> Tensor<Float>
-    /// What `vector` gives, in pieces: a method that can make them one after the other never holds the whole. The method
-    /// holds `memory` bytes at most beside its weights, 0 for no limit.
+    /// The least bytes that `stream` holds beside the weights; nil for a method that makes a vector at once.
+    func streamMemory(_ sampling: Sampling?) -> Int?
+    /// What `vector` gives, in pieces, the same bytes. A method with a `streamMemory` holds no more than `memory` bytes
+    /// beside its weights, which is at least that; 0 is no limit.
     func stream(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, memory: Int,
         progress: @escaping (Int, Int) throws(LoragenError) -> Void
@@ -42,6 +44,8 @@ protocol Method: AnyObject {
 }
 
 extension Method {
+    func streamMemory(_ sampling: Sampling?) -> Int? { nil }
+
     func stream(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, memory: Int,
         progress: @escaping (Int, Int) throws(LoragenError) -> Void

@@ -43,12 +43,12 @@ struct Problem {
         }
         // Adapters, their vectors, and one copy.
         let numbers = Double(corpus.layout.valueCount) * Double(corpus.entries.count)
-        let keeps = !streams || 12 * numbers <= Self.roomToKeep(memoryLimit: memoryLimit)
-        if keeps, memoryLimit > 0, 12 * numbers > Double(memoryLimit) {
+        let keeps = !streams || 16 * numbers <= Self.roomToKeep(memoryLimit: memoryLimit)
+        if keeps, memoryLimit > 0, 16 * numbers > Double(memoryLimit) {
             throw LoragenError(
                 .memory,
                 "\(corpus.path): training on \(corpus.entries.count) adapters of \(corpus.layout.valueCount) numbers takes "
-                    + "about \(UInt64(12 * numbers) >> 20) MiB; the limit is \(memoryLimit >> 20) MiB")
+                    + "about \(UInt64(16 * numbers) >> 20) MiB; the limit is \(memoryLimit >> 20) MiB")
         }
         self.corpus = corpus
         conditionKind = corpus.entries[train[0]].conditionKind

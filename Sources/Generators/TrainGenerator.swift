@@ -100,7 +100,7 @@ private func checkMemory(
     let hasAverage = (settings.values["ema"]?.double ?? 0) > 0
     let copies = 4 + (hasAverage ? 1 : 0) + (problem.validation.count > 0 ? 1 : 0)
     let numbers = Double(problem.corpus.entries.count) * Double(problem.size.values + problem.corpus.layout.valueCount)
-    let kept = problem.data.rows is TensorRows ? 8 * numbers : 0
+    let kept = problem.data.rows is TensorRows ? 16 * numbers : 0
     let statistics = 4 * Double(problem.representation.normaliser.count)
     let needed = 4 * Double(copies) * Double(weights) + kept + statistics + 4 * (try entry.workspace(settings, problem.size))
     guard needed <= Double(limit) else {

@@ -68,7 +68,7 @@ let baselineEntries: [MethodRegistry.Entry] = [
         name: "mlp",
         presets: presets([
             "width": 256, "layers": 2, "steps": 4000, "batch": 64, "rate": 1e-3, "weightDecay": 1e-2, "patience": 10,
-        ])
+        ]), streams: true
     ) { settings, size throws(LoragenError) in
         try MLPMethod.weightCount(settings, size)
     } workspace: { settings, size throws(LoragenError) in
@@ -132,7 +132,6 @@ final class NearestMethod: ClosedForm, Module {
 
     func predict(_ condition: Tensor<Float>) -> Tensor<Float> {
         let near = nearestConditions(conditions.value, condition)
-        if near.isEmpty { return .zeros([1, vectors.value.shape[1]]) }
         return vectors.value.gather(near.map { Int32($0) }).mean(axes: [0], keepDims: true)
     }
 }
