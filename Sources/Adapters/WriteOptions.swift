@@ -8,6 +8,12 @@ public enum AdapterFormat: Sendable {
     case safetensors
     /// One `.onnx` file with the tensors as initializers, through `libloragen_onnx`.
     case onnx
+    /// One `.gguf` file for llama.cpp.
+    case gguf
+    /// One `.onnx_adapter` file for ONNX Runtime's LoraAdapter.
+    case onnxAdapter
+    /// One `.npz` file for NumPy.
+    case npz
 }
 
 /// How an adapter is written.
@@ -17,6 +23,10 @@ public struct WriteOptions: Sendable {
     /// One rank for all modules (smaller ones are padded with zeros), alpha = rank, and the scale inside lora_B: the form
     /// that all hosts compute alike. `false` keeps rank, alpha and scaling of each module.
     public var portable: Bool
+    /// GGUF alone: Q8_0, which rounds to 8 bits; `type` is then not looked at.
+    public var quantized = false
+    /// GGUF alone: the base model, as `BaseModel.init` takes it.
+    public var base: String?
 
     public init(type: ElementType = .f32, portable: Bool = true) {
         self.type = type
