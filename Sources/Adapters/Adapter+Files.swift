@@ -12,6 +12,7 @@ extension Adapter {
         if path.hasSuffix(".onnx") { return try ONNX.read(path: path) }
         let file = try MappedFile(path: path)
         if GGUFFile.isOne(file.bytes) { return try GGUFAdapter.read(GGUFFile(file: file), base: base) }
+        if ONNXAdapter.isOne(file.bytes) { return try ONNXAdapter.read(file) }
         return try AdapterFile.read(path: path)
     }
 
@@ -24,7 +25,7 @@ extension Adapter {
         case .safetensors: try AdapterFile.write(self, to: path, options: options)
         case .onnx: try ONNX.write(self, to: path, options: options)
         case .gguf: try GGUFAdapter.write(self, to: path, options: options)
-        case .onnxAdapter: throw LoragenError(.unsupported, "not yet")
+        case .onnxAdapter: try ONNXAdapter.write(self, to: path, options: options)
         case .npz: throw LoragenError(.unsupported, "not yet")
         }
     }

@@ -12,13 +12,17 @@ struct PEFTConfig {
     /// Sorted; `nil` when it is "all-linear" or a regular expression, which only PEFT with the base model can read.
     let targetModules: [String]?
     let excludeModules: [String]
+    /// DoRA.
+    let usesMagnitudes: Bool
+    /// The linear layers keep their weights transposed.
+    let isTransposed: Bool
     let layers: [Int]?
     private let rankPattern: PEFTPatterns
     private let alphaPattern: PEFTPatterns
     /// Of the config, what a written adapter should carry on.
     let metadata: [String: String]
 
-    /// Reads the file. Throws `.io`, `.format`, and `.unsupported` for what goes beyond LoRA of linear layers.
+    /// Reads the file. Throws `.io`, `.format`, and `.unsupported` for what goes beyond LoRA and DoRA.
     init(path: String) throws(LoragenError) {
         try self.init(json: JSON.read(path: path), source: path)
     }
@@ -54,11 +58,12 @@ struct PEFTConfig {
                 json, "target_modules",
                 "a list of module names (without it PEFT takes its own default and ignores the other tensors)", source)
         }
+        usesMagnitudes = try Self.flag(json, "use_dora", source)
+        isTransposed = try Self.flag(json, "fan_in_fan_out", source)
         excludeModules = json["exclude_modules"]?.array?.compactMap(\.string) ?? []
         layers = try Self.layers(json, source)
         var metadata: [String: String] = [:]
         if let task = json["task_type"]?.string { metadata["peft.task_type"] = task }
-        if try Self.flag(json, "fan_in_fan_out", source) { metadata["peft.fan_in_fan_out"] = "true" }
         if let revision = json["revision"]?.string { metadata["peft.revision"] = revision }
         self.metadata = metadata
     }
@@ -127,7 +132,7 @@ struct PEFTConfig {
         }
     }
 
-    /// Everything that would make the adapter more than `scale · B · A` on linear layers.
+    /// Everything that would make the adapter more than `scale · B · A` and magnitudes.
     private static func refuseOtherMethods(_ json: JSON, _ source: String) throws(LoragenError) {
         guard let method = json["peft_type"]?.string else {
             throw wrong(json, "peft_type", "\"LORA\"", source)
@@ -142,7 +147,7 @@ struct PEFTConfig {
                 .unsupported, "\(source): 'bias' is \(bias.kind); this library reads adapters with bias \"none\"")
         }
         let switches: [(field: String, means: String)] = [
-            ("use_dora", "DoRA"), ("lora_bias", "a bias in lora_B"), ("modules_to_save", "fully trained modules"),
+            ("lora_bias", "a bias in lora_B"), ("modules_to_save", "fully trained modules"),
             ("trainable_token_indices", "trained tokens"), ("target_parameters", "adapted parameters (experts)"),
             ("layer_replication", "replicated layers"), ("use_qalora", "QALoRA"), ("use_bdlora", "BD-LoRA"),
             ("alora_invocation_tokens", "activated LoRA"), ("kasa_config", "KaSA"), ("velora_config", "VeLoRA"),
@@ -156,7 +161,7 @@ struct PEFTConfig {
             default:
                 throw LoragenError(
                     .unsupported,
-                    "\(source): '\(field)' asks for \(means); this library reads plain LoRA of linear layers")
+                    "\(source): '\(field)' asks for \(means), which this library does not read")
             }
         }
         switch json["init_lora_weights"] ?? .null {

@@ -32,8 +32,8 @@ extension GGUFAdapter {
             do throws(LoragenError) {
                 modules.append(
                     try ModuleShape(
-                        name: name, inputs: pair.inputs, outputs: pair.outputs, rank: pair.rank,
-                        alpha: alpha ?? Double(pair.rank)))
+                        name: name, kind: pair.isTable ? .embedding : .linear, inputs: pair.inputs,
+                        outputs: pair.outputs, rank: pair.rank, alpha: alpha ?? Double(pair.rank)))
             } catch { throw LoragenError(.unsupported, "\(path): \(error.message)") }
         }
         let layout: Layout
@@ -55,12 +55,17 @@ extension GGUFAdapter {
             for (i, module) in layout.modules.enumerated() {
                 guard let place = places[ByteKey(module.name)], let pair = pairs[place.tensor] else { continue }
                 for (side, tensor) in [pair.a, pair.b].enumerated() {
-                    let values = UnsafeMutableBufferPointer(rebasing: target[layout.tensors[2 * i + side].range])
+                    let range = layout.tensors[layout.parts[i].a + side].range
+                    let values = UnsafeMutableBufferPointer(rebasing: target[range])
                     try decode(tensor, part: place.expert ?? 0, of: file, into: values)
                     if side == 1, let heads = heads[i] {
                         _ = values.update(
                             fromContentsOf: HeadOrder.fromGGUF(
                                 UnsafeBufferPointer(values), columns: module.rank, heads: heads))
+                    } else if side == 0, pair.isTable {
+                        _ = values.update(
+                            fromContentsOf: transposed(
+                                UnsafeBufferPointer(values), rows: module.inputs, columns: module.rank))
                     }
                 }
             }
@@ -123,8 +128,11 @@ extension GGUFAdapter {
         let a: GGUFTensor
         let b: GGUFTensor
 
-        var rank: Int { a.shape[a.shape.count - 2] }
-        var inputs: Int { a.shape[a.shape.count - 1] }
+        /// Of an embedding, whose A is transposed.
+        let isTable: Bool
+
+        var rank: Int { b.shape[b.shape.count - 1] }
+        var inputs: Int { a.shape[a.shape.count - (isTable ? 2 : 1)] }
         var outputs: Int { b.shape[b.shape.count - 2] }
         var experts: Int? { a.shape.count == 3 ? a.shape[0] : nil }
     }
@@ -154,15 +162,19 @@ extension GGUFAdapter {
                     .format, "\(file.path): '\(name)' has no \(side.a == nil ? "lora_a" : "lora_b")")
             }
             let (x, y) = (a.shape, b.shape)
-            guard (2...3).contains(x.count), x.count == y.count, x[x.count - 2] == y[y.count - 1],
-                x.count == 2 || x[0] == y[0], !x.contains(0), !y.contains(0)
+            let isTable = name == "token_embd.weight"
+            guard (2...3).contains(x.count), x.count == y.count,
+                x[x.count - (isTable ? 1 : 2)] == y[y.count - 1], x.count == 2 || x[0] == y[0] && !isTable,
+                !x.contains(0), !y.contains(0)
             else {
                 throw LoragenError(
                     .format,
-                    "\(file.path): '\(name)' has lora_a \(x) and lora_b \(y); expected [r, in] and [out, r], or both with "
-                        + "the experts before, and a rank of 1 or more (llama.cpp aborts at others)")
+                    "\(file.path): '\(name)' has lora_a \(x) and lora_b \(y); expected "
+                        + (isTable ? "[tokens, r]" : "[r, in]")
+                        + " and [out, r], for experts with their number before, and a rank of 1 or more (llama.cpp aborts "
+                        + "at others)")
             }
-            pairs[name] = Pair(a: a, b: b)
+            pairs[name] = Pair(a: a, b: b, isTable: isTable)
         }
         return pairs
     }

@@ -107,6 +107,13 @@ public enum GGUFAdapter {
     private static func check(
         _ module: ModuleShape, _ place: GGUFNames.Place, _ base: BaseModel
     ) throws(LoragenError) {
+        let isTable = place.tensor == "token_embd.weight"
+        if module.hasMagnitude || module.kind != (isTable ? .embedding : .linear) {
+            throw LoragenError(
+                .unsupported,
+                "module '\(module.name)' is \(module.hasMagnitude ? "DoRA" : "of the kind \(module.kind.rawValue)"), which "
+                    + "llama.cpp does not load; merge it into the base model instead")
+        }
         if base.tiesEmbeddings && (place.tensor == "output.weight" || place.tensor == "token_embd.weight") {
             throw LoragenError(
                 .unsupported,
@@ -120,7 +127,8 @@ public enum GGUFAdapter {
             throw LoragenError(
                 .mismatch, "module '\(module.name)': \(base.source) has no tensor '\(place.tensor)'")
         }
-        let expected = (place.expert == nil ? [] : [base.experts]) + [module.outputs, module.inputs]
+        let weight = isTable ? [module.inputs, module.outputs] : [module.outputs, module.inputs]
+        let expected = (place.expert == nil ? [] : [base.experts]) + weight
         if shape != expected {
             throw LoragenError(
                 .mismatch,
@@ -136,20 +144,28 @@ public enum GGUFAdapter {
         guard let first = group.modules.first.map({ layout.modules[$0] }) else { return }
         let isStacked = try GGUFNames.place(of: first.name).expert != nil
         let heads = try base.permutedHeads(of: first.name, rows: first.outputs)
+        // A of an embedding is read by rows, one for each token.
+        let isTable = first.kind == .embedding
         for (side, suffix) in [".lora_a", ".lora_b"].enumerated() {
-            let shape = side == 0 ? [first.rank, first.inputs] : [first.outputs, first.rank]
+            let a = isTable ? [first.inputs, first.rank] : [first.rank, first.inputs]
+            let shape = side == 0 ? a : [first.outputs, first.rank]
             try writer.add(
                 group.tensor + suffix, type: type, shape: (isStacked ? [group.modules.count] : []) + shape
             ) { (sink) throws(LoragenError) in
                 for module in group.modules {
-                    let tensor = image.adapter.tensor(at: 2 * module + side)
-                    let scale = image.factor(of: 2 * module + side)
-                    guard let heads, side == 1 else {
+                    let index = layout.parts[module].a + side
+                    let tensor = image.adapter.tensor(at: index)
+                    let scale = image.factor(of: index)
+                    let changed: [Float]
+                    if let heads, side == 1 {
+                        changed = HeadOrder.toGGUF(tensor.values, columns: first.rank, heads: heads)
+                    } else if isTable, side == 0 {
+                        changed = transposed(tensor.values, rows: first.rank, columns: first.inputs)
+                    } else {
                         try encode(tensor.values, image, type, scale, tensor.name, to: sink)
                         continue
                     }
-                    let permuted = HeadOrder.toGGUF(tensor.values, columns: first.rank, heads: heads)
-                    try permuted.withUnsafeBufferPointer { values in
+                    try changed.withUnsafeBufferPointer { values in
                         Result { () throws(LoragenError) in
                             try encode(values, image, type, scale, tensor.name, to: sink)
                         }

@@ -125,7 +125,8 @@ extension ONNXAdapter {
             for (i, module) in layout.modules.enumerated() {
                 guard let pair = found[ByteKey(module.name)] else { continue }
                 for (side, parameter) in [pair.a, pair.b].enumerated() {
-                    let values = UnsafeMutableBufferPointer(rebasing: target[layout.tensors[2 * i + side].range])
+                    let range = layout.tensors[layout.parts[i].a + side].range
+                    let values = UnsafeMutableBufferPointer(rebasing: target[range])
                     parameter.type.convert(parameter.bytes, to: values)
                     if isPEFT { continue }
                     _ = values.update(

@@ -33,6 +33,12 @@ public enum ONNXAdapter {
                 ".onnx_adapter has no place for alpha, but module '\(module.name)' has the scale \(module.scale); write "
                     + "without keeping alpha, which puts the scale into lora_B")
         }
+        if let module = image.layout.modules.first(where: { !$0.isMatrix || $0.hasMagnitude }) {
+            throw LoragenError(
+                .unsupported,
+                "module '\(module.name)' is \(module.hasMagnitude ? "DoRA" : "of the kind \(module.kind.rawValue)"), which "
+                    + "models with LoRA inputs do not have; merge it into the model instead")
+        }
         guard let type = image.type.onnx else {
             throw LoragenError(.internalError, "\(image.type.rawValue) is not written to ONNX")
         }
@@ -136,6 +142,11 @@ public enum ONNXAdapter {
         }
         return (bytes, places, position)
     }
+}
+
+extension ModuleShape {
+    /// A linear layer, however its weight is stored.
+    var isMatrix: Bool { kind == .linear || kind == .transposedLinear }
 }
 
 /// A row-major matrix, transposed.
