@@ -13,6 +13,7 @@ extension Adapter {
         let file = try MappedFile(path: path)
         if GGUFFile.isOne(file.bytes) { return try GGUFAdapter.read(GGUFFile(file: file), base: base) }
         if ONNXAdapter.isOne(file.bytes) { return try ONNXAdapter.read(file) }
+        if ZipFile.isOne(file.bytes) { return try NumPyArchive.read(file) }
         return try AdapterFile.read(path: path)
     }
 
@@ -26,7 +27,7 @@ extension Adapter {
         case .onnx: try ONNX.write(self, to: path, options: options)
         case .gguf: try GGUFAdapter.write(self, to: path, options: options)
         case .onnxAdapter: try ONNXAdapter.write(self, to: path, options: options)
-        case .npz: throw LoragenError(.unsupported, "not yet")
+        case .npz: try NumPyArchive.write(self, to: path, options: options)
         }
     }
 }
