@@ -96,7 +96,9 @@ struct ProductSpace: Sendable {
                 let b = frame.u.matmul(svd.u.slice(axis: 1, 0..<kept)).values
                 let a = svd.vt.slice(axis: 0, 0..<kept).matmul(frame.v, transposeB: true).values
                 let sigma = svd.s.values
-                let (rangeA, rangeB) = (layout.tensors[layout.parts[i].a].range, layout.tensors[layout.parts[i].b].range)
+                let (rangeA, rangeB) = (
+                    layout.tensors[layout.parts[i].a].range, layout.tensors[layout.parts[i].b].range
+                )
                 for k in 0..<kept {
                     // The canonical sign: the largest entry of each left vector is positive.
                     var top: Float = 0
