@@ -56,7 +56,13 @@ struct Representation: Sendable {
         } else {
             let codec = try AdapterCodec(factors: settings.factors, corpusLayout: first.layout, reference: first)
             space = .factors(codec)
-            ranges = codec.layout.tensors.enumerated().map { ($1.range, $0 % 2 == 0) }
+            ranges = codec.layout.tensors.map { ($0.range, $0.role == .a) }
+            if settings.normaliser == .constant, let odd = codec.layout.modules.first(where: \.hasMagnitude) {
+                throw LoragenError(
+                    .unsupported,
+                    "module '\(odd.name)' is DoRA, and the normaliser \"constant\" has no constant for magnitudes; choose "
+                        + "\"per-tensor\" or \"per-element\"")
+            }
         }
         let rows = try Self.rows(adapters, space)
         let normaliser = Normaliser(
