@@ -8,6 +8,12 @@ public enum AdapterFormat: Sendable {
     case safetensors
     /// One `.onnx` file with the tensors as initializers, through `libloragen_onnx`.
     case onnx
+    /// One `.gguf` file for llama.cpp.
+    case gguf
+    /// One `.onnx_adapter` file for ONNX Runtime's LoraAdapter.
+    case onnxAdapter
+    /// One `.npz` file for NumPy.
+    case npz
 }
 
 /// How an adapter is written.
@@ -29,6 +35,12 @@ public struct WriteOptions: Sendable {
     public var form: Form
     /// How many layers the base model has, for `portable`; `nil`: as many as the adapter reaches.
     public var layerCount: Int?
+    /// GGUF alone: Q8_0, which rounds to 8 bits; `type` is then not looked at.
+    public var quantized = false
+    /// GGUF alone: the base model, as `BaseModel.init` takes it.
+    public var base: String?
+    /// `.onnx_adapter` alone.
+    public var naming = ONNXNaming.olive
 
     public init(type: ElementType = .f32, form: Form = .baked, layerCount: Int? = nil) {
         self.type = type

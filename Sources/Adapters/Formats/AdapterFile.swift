@@ -72,25 +72,3 @@ public enum AdapterFile {
         return try Layout(json: JSON.parse(text, source: source), source: source)
     }
 }
-
-extension Adapter {
-    /// Reads an adapter: a PEFT folder, or a `.safetensors` or `.onnx` file that this library wrote.
-    public static func read(path: String) throws(LoragenError) -> Adapter {
-        switch try PathKind.of(path) {
-        case nil: throw LoragenError(.io, "\(path): there is no such file or folder")
-        case .folder: return try PEFTFolder.read(path: path)
-        default: return try path.hasSuffix(".onnx") ? ONNX.read(path: path) : AdapterFile.read(path: path)
-        }
-    }
-
-    /// Writes the adapter; what is at `path` is replaced as a whole or left as it is.
-    public func write(
-        to path: String, format: AdapterFormat, options: WriteOptions = WriteOptions()
-    ) throws(LoragenError) {
-        switch format {
-        case .peft: try PEFTFolder.write(self, to: path, options: options)
-        case .safetensors: try AdapterFile.write(self, to: path, options: options)
-        case .onnx: try ONNX.write(self, to: path, options: options)
-        }
-    }
-}
