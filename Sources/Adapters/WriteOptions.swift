@@ -6,6 +6,10 @@ public enum AdapterFormat: Sendable {
     case peft
     /// One `.safetensors` file with PEFT's keys, and the layout in its metadata.
     case safetensors
+    /// One `.safetensors` file as diffusers saves it, for a pipeline's models.
+    case diffusers
+    /// One `.safetensors` file with kohya's names, for Stable Diffusion 1, SDXL and Flux.
+    case kohya
     /// One `.onnx` file with the tensors as initializers, through `libloragen_onnx`.
     case onnx
 }
@@ -29,11 +33,23 @@ public struct WriteOptions: Sendable {
     public var form: Form
     /// How many layers the base model has, for `portable`; `nil`: as many as the adapter reaches.
     public var layerCount: Int?
+    /// The diffusion model, for `AdapterFormat.kohya`; `nil`: what the modules say.
+    public var model: DiffusionModel?
 
-    public init(type: ElementType = .f32, form: Form = .baked, layerCount: Int? = nil) {
+    public init(
+        type: ElementType = .f32, form: Form = .baked, layerCount: Int? = nil, model: DiffusionModel? = nil
+    ) {
         self.type = type
         self.form = form
         self.layerCount = layerCount
+        self.model = model
+    }
+
+    /// Throws `.invalidArgument` for a type that no host reads.
+    func checkType() throws(LoragenError) {
+        if [.f32, .f16, .bf16].contains(type) { return }
+        throw LoragenError(
+            .invalidArgument, "an adapter cannot be written as \(type.rawValue); expected F32, F16 or BF16")
     }
 }
 
@@ -46,10 +62,7 @@ struct AdapterImage {
 
     /// Throws `.invalidArgument` for a type that no host reads and `.nonFinite` for values that no host should.
     init(_ source: Adapter, _ options: WriteOptions) throws(LoragenError) {
-        guard [.f32, .f16, .bf16].contains(options.type) else {
-            throw LoragenError(
-                .invalidArgument, "an adapter cannot be written as \(options.type.rawValue); expected F32, F16 or BF16")
-        }
+        try options.checkType()
         type = options.type
         try source.checkFinite(source: "the adapter")
         switch options.form {
