@@ -12,6 +12,12 @@ public enum AdapterFormat: Sendable {
     case kohya
     /// One `.onnx` file with the tensors as initializers, through `libloragen_onnx`.
     case onnx
+    /// One `.gguf` file for llama.cpp.
+    case gguf
+    /// One `.onnx_adapter` file for ONNX Runtime's LoraAdapter.
+    case onnxAdapter
+    /// One `.npz` file for NumPy.
+    case npz
 }
 
 /// How an adapter is written.
@@ -35,6 +41,12 @@ public struct WriteOptions: Sendable {
     public var layerCount: Int?
     /// The diffusion model, for `AdapterFormat.kohya`; `nil`: what the modules say.
     public var model: DiffusionModel?
+    /// GGUF alone: Q8_0, which rounds to 8 bits; `type` is then not looked at.
+    public var quantized = false
+    /// GGUF alone: the base model, as `BaseModel.init` takes it.
+    public var base: String?
+    /// `.onnx_adapter` alone.
+    public var naming = ONNXNaming.olive
 
     public init(
         type: ElementType = .f32, form: Form = .baked, layerCount: Int? = nil, model: DiffusionModel? = nil

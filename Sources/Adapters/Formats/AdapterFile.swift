@@ -71,35 +71,3 @@ public enum AdapterFile {
         return try Layout(json: JSON.parse(text, source: source), source: source)
     }
 }
-
-extension Adapter {
-    /// Reads an adapter: a PEFT folder, a file of diffusers or kohya, or a `.safetensors` or `.onnx` file that this library
-    /// wrote.
-    public static func read(path: String) throws(LoragenError) -> Adapter {
-        switch try PathKind.of(path) {
-        case nil: throw LoragenError(.io, "\(path): there is no such file or folder")
-        case .folder: return try PEFTFolder.read(path: path)
-        default: break
-        }
-        if path.hasSuffix(".onnx") { return try ONNX.read(path: path) }
-        let file = try SafetensorsFile(path: path)
-        if file.metadata[AdapterFile.layoutKey] == nil {
-            if KohyaFile.recognises(file) { return try KohyaFile.read(file) }
-            if DiffusersFile.recognises(file) { return try DiffusersFile.read(file) }
-        }
-        return try AdapterFile.read(file)
-    }
-
-    /// Writes the adapter; what is at `path` is replaced as a whole or left as it is.
-    public func write(
-        to path: String, format: AdapterFormat, options: WriteOptions = WriteOptions()
-    ) throws(LoragenError) {
-        switch format {
-        case .peft: try PEFTFolder.write(self, to: path, options: options)
-        case .safetensors: try AdapterFile.write(self, to: path, options: options)
-        case .diffusers: try DiffusersFile.write(self, to: path, options: options)
-        case .kohya: try KohyaFile.write(self, to: path, options: options)
-        case .onnx: try ONNX.write(self, to: path, options: options)
-        }
-    }
-}
