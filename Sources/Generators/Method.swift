@@ -10,6 +10,10 @@ struct ProblemSize: Equatable, Sendable {
     var conditions: Int
     /// Adapters in the training split.
     var examples: Int
+    /// The shapes of the tensors that lie back to back in a vector.
+    var tensors: [[Int]] = []
+    /// Training runs that the examples come from.
+    var runs = 1
 }
 
 /// How a sample is drawn.
@@ -83,7 +87,7 @@ enum MethodRegistry {
         let make: @Sendable (Settings, ProblemSize, Random) throws(LoragenError) -> any Method
     }
 
-    static let entries: [Entry] = [CondPDiff.entry] + baselineEntries
+    static let entries: [Entry] = [CondPDiff.entry, RPG.entry] + baselineEntries
 
     static func entry(_ name: String) throws(LoragenError) -> Entry {
         guard let entry = entries.first(where: { $0.name == name }) else {

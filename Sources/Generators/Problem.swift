@@ -71,7 +71,15 @@ struct Problem {
             try representationSettings(settings), CorpusModules(corpus, train, keeps: false), groups: groups,
             groupCount: tasks.count, seed: seed, keeps: keeps)
         self.representation = representation
-        size = ProblemSize(values: representation.count, conditions: conditionScale.shift.count, examples: train.count)
+        var runPlaces: [String: Int32] = [:]
+        let runs = train.map { i in
+            let place = runPlaces[corpus.entries[i].run] ?? Int32(runPlaces.count)
+            runPlaces[corpus.entries[i].run] = place
+            return place
+        }
+        size = ProblemSize(
+            values: representation.count, conditions: conditionScale.shift.count, examples: train.count,
+            tensors: representation.tensors.map(\.shape), runs: runPlaces.count)
         func heldOut(_ split: Split) throws(LoragenError) -> HeldOut {
             let indices = corpus.indices(of: split)
             var heldOut = HeldOut(
@@ -92,7 +100,7 @@ struct Problem {
                 if isPerTask || validation.count == 0 { return nil }
                 let errors = try productErrors(validation, representation, predicted)
                 return 1 - errors.reduce(0, +) / max(validation.meanErrors.reduce(0, +), .leastNormalMagnitude)
-            }, seed: seed)
+            }, seed: seed, runs: runs)
     }
 }
 

@@ -11,6 +11,8 @@ struct TrainingData {
     /// Skill of one predicted vector for each validation task, which are asked for in order; nil if there are none.
     var skillOfStreams: ((Int) throws(LoragenError) -> any VectorStream) throws(LoragenError) -> Double?
     var seed: UInt64
+    /// The training run of each vector, in `0 ..< runs`.
+    var runs: [Int32] = []
 
     var count: Int { rows.count }
     /// Numbers in one vector.

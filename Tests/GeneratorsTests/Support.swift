@@ -347,7 +347,7 @@ extension TrainingData {
     /// Vectors in memory.
     init(
         vectors: Tensor<Float>, conditions: Tensor<Float>, validationConditions: Tensor<Float>,
-        skill: @escaping (Tensor<Float>) throws(LoragenError) -> Double?, seed: UInt64
+        skill: @escaping (Tensor<Float>) throws(LoragenError) -> Double?, seed: UInt64, runs: [Int32] = []
     ) {
         self.init(
             rows: TensorRows(vectors), conditions: conditions, validationConditions: validationConditions,
@@ -360,6 +360,6 @@ extension TrainingData {
                     rows.append(.concatenate(pieces, axis: 0))
                 }
                 return try skill(rows.isEmpty ? .zeros([0, vectors.shape[1]]) : .stack(rows))
-            }, seed: seed)
+            }, seed: seed, runs: runs)
     }
 }

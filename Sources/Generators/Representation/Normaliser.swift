@@ -7,6 +7,9 @@ public struct Normaliser: Sendable {
         case perElement = "per-element"
         /// Mean of each element; one deviation for each tensor, so that its elements keep their proportions.
         case perTensor = "per-tensor"
+        /// Mean and deviation over the elements of each tensor, averaged over the adapters (RPG). A tensor whose elements
+        /// are all equal becomes zeros, and comes back as that constant.
+        case insideTensor = "inside-tensor"
         /// Mean of each element; one deviation for the whole vector.
         case global
         /// Mean and deviation of each element over the adapters of its own task (COND P-DIFF, language). The inverse
@@ -80,11 +83,38 @@ public struct Normaliser: Sendable {
                     (ranges, total) = (ranges.dropFirst(), 0)
                 }
             }
+        case .insideTensor:
+            for range in tensors.map(\.range) where !range.isEmpty {
+                let (mean, deviation) = try Self.inside(rows, range)
+                self.shift.fill(range, Float(mean))
+                // Rounding of the mean is no deviation.
+                self.scale.fill(range, deviation <= 1e-7 * abs(mean) ? 0 : Float(deviation))
+            }
         }
+    }
+
+    /// The mean over rows of their columns' mean, and of their unbiased deviation.
+    private static func inside(
+        _ rows: some VectorRows, _ columns: Range<Int>
+    ) throws(LoragenError) -> (mean: Double, deviation: Double) {
+        var (means, deviations) = (0.0, 0.0)
+        for i in 0..<rows.count {
+            let (mean, square) = try rows.tensor([i], columns).withUnsafeBufferPointer { x in
+                let mean = x.reduce(0) { $0 + Double($1) } / Double(x.count)
+                return (mean, x.reduce(0) { $0 + (Double($1) - mean) * (Double($1) - mean) })
+            }
+            means += mean / Double(rows.count)
+            deviations += (square / Double(max(1, columns.count - 1))).squareRoot() / Double(rows.count)
+        }
+        return (means, deviations)
     }
 
     /// `(x − shift) / scale`; `[n, D]`, with each row's group for `perTask`.
     func callAsFunction(_ x: Tensor<Float>, groups: [Int32]) -> Tensor<Float> {
+        if kind == .insideTensor {
+            let inverse = Tensor(scale.values.map { $0 > 0 ? 1 / $0 : 0 }, shape: scale.shape)
+            return (x - shift) * inverse
+        }
         if kind == .perTask { return (x - shift.gather(groups)) / scale.gather(groups) }
         return (x - shift) / scale
     }
@@ -100,7 +130,10 @@ public struct Normaliser: Sendable {
         let start = (kind == .perTask ? Int(group) * shift.shape[1] : 0) + columns.lowerBound
         shift.withUnsafeBufferPointer { shift in
             scale.withUnsafeBufferPointer { scale in
-                for i in 0..<columns.count { x[i] = (x[i] - shift[start + i]) / scale[start + i] }
+                for i in 0..<columns.count {
+                    let (moved, deviation) = (x[i] - shift[start + i], scale[start + i])
+                    x[i] = kind != .insideTensor ? moved / deviation : moved * (deviation > 0 ? 1 / deviation : 0)
+                }
             }
         }
     }

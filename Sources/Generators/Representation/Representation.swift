@@ -56,6 +56,16 @@ struct Representation: Sendable {
     /// Of the adapters that `decode` gives.
     var layout: Layout { space.layout }
 
+    /// The tensors that lie back to back in a vector, and whether each is a `lora_A`.
+    var tensors: [(shape: [Int], isA: Bool)] { Self.tensors(of: space) }
+
+    private static func tensors(of space: Space) -> [(shape: [Int], isA: Bool)] {
+        switch space {
+        case .factors(let codec): codec.layout.tensors.map { ($0.shape, $0.role == .a) }
+        case .product(let space): space.frames.map { ([$0.p, $0.q], false) }
+        }
+    }
+
     /// The settings that say which representation to fit.
     struct Settings {
         var space = "product"
@@ -73,23 +83,26 @@ struct Representation: Sendable {
     ) throws(LoragenError) -> (representation: Representation, rows: any VectorRows) {
         let layout = try adapters.layout
         let space: Space
-        let ranges: [(range: Range<Int>, isA: Bool)]
         if settings.space == "product" {
-            let product = try ProductSpace(
-                fitting: adapters, outputs: settings.outputFrame, inputs: settings.inputFrame,
-                random: Random(seed: seed, stream: Streams.frames))
-            space = .product(product)
-            ranges = [(0..<product.count, false)]
+            space = .product(
+                try ProductSpace(
+                    fitting: adapters, outputs: settings.outputFrame, inputs: settings.inputFrame,
+                    random: Random(seed: seed, stream: Streams.frames)))
         } else {
-            let codec = try AdapterCodec(factors: settings.factors, corpusLayout: layout, adapters: adapters)
-            space = .factors(codec)
-            ranges = codec.layout.tensors.map { ($0.range, $0.role == .a) }
-            if settings.normaliser == .constant, let odd = codec.layout.modules.first(where: \.hasMagnitude) {
+            space = .factors(
+                try AdapterCodec(factors: settings.factors, corpusLayout: layout, adapters: adapters))
+            if settings.normaliser == .constant, let odd = layout.modules.first(where: \.hasMagnitude) {
                 throw LoragenError(
                     .unsupported,
                     "module '\(odd.name)' is DoRA, and the normaliser \"constant\" has no constant for magnitudes; choose "
                         + "\"per-tensor\" or \"per-element\"")
             }
+        }
+        var end = 0
+        let ranges = Self.tensors(of: space).map { tensor in
+            let start = end
+            end += tensor.shape.reduce(1, *)
+            return (range: start..<end, isA: tensor.isA)
         }
         func normaliser(_ rows: some VectorRows) throws(LoragenError) -> Normaliser {
             try Normaliser(

@@ -41,7 +41,8 @@ struct TensorRows: VectorRows {
 
     func read(_ row: Int, _ columns: Range<Int>, into target: UnsafeMutablePointer<Float>) {
         vectors.withUnsafeBufferPointer { values in
-            for (i, j) in columns.enumerated() { target[i] = values[row * width + j] }
+            guard let base = values.baseAddress else { return }
+            target.update(from: base + row * width + columns.lowerBound, count: columns.count)
         }
     }
 
