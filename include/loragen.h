@@ -329,6 +329,29 @@ loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sa
 
 void loragen_adapters_free(loragen_adapters *adapters);
 
+/* ------------------------------------------------------------------------------------------------ verify */
+
+/* What a check of an adapter found. */
+typedef struct loragen_verification loragen_verification;
+
+/* Checks the adapter at `adapter`, in any format, before it leaves: names and shapes against the base model at `base`
+ * (its folder, config.json, .safetensors file or index of shards, GGUF or ONNX file, a diffusers pipeline's folder; never
+ * its weights), missing layers, tied embeddings, numbers that are not finite, products that are zero, what each host
+ * does with its scale, and whether its norm is one of the adapters of the corpus at `corpus`. `base` and `corpus` may be
+ * NULL. An adapter that is no good is a finding, and LORAGEN_OK; files that cannot be read are a failure. */
+loragen_status loragen_verify(loragen_verification **out, const char *adapter, const char *base, const char *corpus);
+
+/* Findings by which a host would refuse the adapter or compute something else; and those that some host would. */
+size_t loragen_verification_errors(const loragen_verification *verification);
+size_t loragen_verification_warnings(const loragen_verification *verification);
+
+/* All findings and every host's verdict, each with how to mend it: lines for people, and JSON; docs/hosts.md has the
+ * fields. */
+const char *loragen_verification_text(const loragen_verification *verification);
+const char *loragen_verification_json(const loragen_verification *verification);
+
+void loragen_verification_free(loragen_verification *verification);
+
 /* ------------------------------------------------------------------------------------------------ convert, apply */
 
 /* Takes a remark, before anything is written. Non-zero cancels. */
