@@ -1,7 +1,8 @@
 import Tensor
 
 /// Two adapters side by side, as updates `ΔW = s·B·A` of the base model: the same for all factors that have the same
-/// product. A module that one of them lacks counts as a zero update there. Products are never formed.
+/// product. A module that one of them lacks counts as a zero update there. Products are never formed. The magnitudes of
+/// DoRA, which change the base model's weights in another way, are left out.
 public struct Comparison: Sendable {
     /// One module of both.
     public struct Module: Sendable {
@@ -112,11 +113,11 @@ struct ModulePairs {
             let place = places.removeValue(forKey: ByteKey(module.name))
             if let place {
                 let other = y.modules[place]
-                if module.kind != other.kind || module.inputs != other.inputs || module.outputs != other.outputs {
+                if module.columns != other.columns || module.outputs != other.outputs {
                     throw LoragenError(
                         .mismatch,
-                        "module '\(module.name)' is [\(module.outputs), \(module.inputs)] in one adapter and "
-                            + "[\(other.outputs), \(other.inputs)] in the other; are they for the same base model?")
+                        "module '\(module.name)' is [\(module.outputs), \(module.columns)] in one adapter and "
+                            + "[\(other.outputs), \(other.columns)] in the other; are they for the same base model?")
                 }
                 common += 1
             }
@@ -137,7 +138,8 @@ extension CanonicalForm {
     /// The form of a module that an adapter leaves alone.
     static func zero(of module: ModuleShape) -> CanonicalForm {
         CanonicalForm(
-            b: SmallMatrix(rows: module.outputs, columns: 0), a: SmallMatrix(rows: 0, columns: module.inputs), sigma: [])
+            b: SmallMatrix(rows: module.outputs, columns: 0), a: SmallMatrix(rows: 0, columns: module.columns),
+            sigma: [])
     }
 
     private init(b: SmallMatrix, a: SmallMatrix, sigma: [Double]) {

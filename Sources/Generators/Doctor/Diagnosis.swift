@@ -103,7 +103,9 @@ public struct Diagnosis {
                 largest.condense()
             }
             let done = min(items.count, start + batch)
-            if reporter.report(force: done == items.count, { Progress(stage: "reading", step: done, steps: items.count) }) {
+            if reporter.report(
+                force: done == items.count, { Progress(stage: "reading", step: done, steps: items.count) })
+            {
                 throw LoragenError(.cancelled, "the look at \(collection.path) was cancelled")
             }
         }
