@@ -88,7 +88,12 @@ int32_t loragen_threads(void);
 
 /* ------------------------------------------------------------------------------------------------ tensors, modules */
 
-enum { LORAGEN_FLOAT32 = 0, LORAGEN_FLOAT16 = 1, LORAGEN_BFLOAT16 = 2 };
+enum {
+    LORAGEN_FLOAT32 = 0,
+    LORAGEN_FLOAT16 = 1,
+    LORAGEN_BFLOAT16 = 2,
+    LORAGEN_Q8_0 = 3 /* GGUF files only: 8 bits and a scale for each 32 numbers */
+};
 
 /* A tensor in place: row-major, contiguous, on the CPU, in float32. */
 typedef struct loragen_tensor {
@@ -252,8 +257,12 @@ typedef struct loragen_adapters loragen_adapters;
 loragen_status generate_lora(loragen_adapters **out, const loragen_generator *generator,
                              const loragen_request *request);
 
-/* Reads an adapter from a PEFT folder or from a .safetensors file that this library wrote. */
+/* Reads an adapter: a PEFT folder, a GGUF or .onnx_adapter file of any origin, or a .safetensors, .onnx or .npz file that
+ * this library wrote. The file's first bytes tell which. */
 loragen_status loragen_adapters_open(loragen_adapters **out, const char *path);
+
+/* The same, with the base model where a format needs it; `base` is what loragen_save_options says of it, or NULL. */
+loragen_status loragen_adapters_open_for(loragen_adapters **out, const char *path, const char *base);
 
 size_t loragen_adapters_count(const loragen_adapters *adapters);
 size_t loragen_adapters_tensor_count(const loragen_adapters *adapters);
@@ -275,18 +284,34 @@ loragen_status loragen_adapters_dlpack(struct DLManagedTensor **out, const lorag
 enum {
     LORAGEN_FORMAT_PEFT = 0,        /* a folder: adapter_config.json and adapter_model.safetensors */
     LORAGEN_FORMAT_SAFETENSORS = 1, /* one file with the same keys, layout and origin in its metadata */
-    LORAGEN_FORMAT_ONNX = 2         /* one file: the tensors as initializers, IR 8, opset 17 */
+    LORAGEN_FORMAT_ONNX = 2,        /* one file: the tensors as initializers, IR 8, opset 17 */
+    LORAGEN_FORMAT_GGUF = 5,        /* one file for llama.cpp */
+    LORAGEN_FORMAT_ONNX_ADAPTER = 6, /* one file for ONNX Runtime's LoraAdapter and ONNX Runtime GenAI */
+    LORAGEN_FORMAT_NPZ = 7          /* one file for numpy.load */
+};
+
+/* How the parameters of an .onnx_adapter file are called. */
+enum {
+    /* "model.layers.0.self_attn.q_proj.lora_A.weight", A [in, r] and B [r, out], as models that Olive or
+     * loragen_apply() prepared have their inputs. */
+    LORAGEN_NAMING_OLIVE = 0,
+    LORAGEN_NAMING_PEFT = 1 /* the PEFT key, A [r, in] and B [out, r] */
 };
 
 typedef struct loragen_save_options {
     size_t struct_size;
-    int32_t dtype; /* LORAGEN_FLOAT32, LORAGEN_FLOAT16 or LORAGEN_BFLOAT16 */
+    int32_t dtype; /* LORAGEN_FLOAT32, LORAGEN_FLOAT16, LORAGEN_BFLOAT16; for GGUF also LORAGEN_Q8_0 */
     /* Keep the layout's alpha in the file, instead of alpha = rank with the scale inside B, which every host reads
      * alike. */
     int32_t keep_alpha;
+    /* For GGUF, which depends on the base model: its GGUF file, its config.json or the folder of it, or a text such as
+     * "architecture=llama,heads=32,kv-heads=8" (and permute=yes|no, tied=yes|no, experts=8). */
+    const char *base;
+    int32_t naming; /* LORAGEN_NAMING_..., for LORAGEN_FORMAT_ONNX_ADAPTER */
 } loragen_save_options;
 
-#define LORAGEN_SAVE_OPTIONS_INIT {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0}
+#define LORAGEN_SAVE_OPTIONS_INIT \
+    {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0, NULL, LORAGEN_NAMING_OLIVE}
 
 /* Writes one sample. A file at `path` is replaced as a whole, or left as it is; in a folder that exists the adapter's
  * own files are replaced one by one, weights first, and others stay. `options` may be NULL. */
@@ -294,6 +319,54 @@ loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sa
                                      const loragen_save_options *options);
 
 void loragen_adapters_free(loragen_adapters *adapters);
+
+/* ------------------------------------------------------------------------------------------------ convert, apply */
+
+/* Takes a remark, before anything is written. Non-zero cancels. */
+typedef int32_t (*loragen_note_callback)(const char *message, void *payload);
+
+typedef struct loragen_convert_options {
+    size_t struct_size;
+    const loragen_save_options *save; /* NULL: the defaults */
+    int32_t lossy;                    /* write even where numbers change by more than rounding (Q8_0) */
+    loragen_note_callback note;       /* is told what the new file does not have, a sentence a call; or NULL */
+    void *payload;
+} loragen_convert_options;
+
+#define LORAGEN_CONVERT_OPTIONS_INIT {sizeof(loragen_convert_options), NULL, 0, NULL, NULL}
+
+/* Reads the adapter at `source` in any format and writes it to `target` in another. `options` may be NULL. */
+loragen_status loragen_convert(const char *source, const char *target, int32_t format,
+                               const loragen_convert_options *options);
+
+enum {
+    /* The weights become weight + scale * update, each rounded once. `model` is a .safetensors file, a folder of them
+     * (sharded or not) or an .onnx file. */
+    LORAGEN_APPLY_MERGE = 0,
+    LORAGEN_APPLY_UNMERGE = 1, /* weight - scale * update: the model before, up to the rounding of its weights */
+    /* .onnx: the layers get nodes that add the update; weights stay as they are, quantised ones too. */
+    LORAGEN_APPLY_INJECT = 2,
+    /* The same with optional inputs in place of numbers: without an adapter the model computes what it did, and any
+     * .onnx_adapter file of the same modules can be given to a run. */
+    LORAGEN_APPLY_INPUTS = 3,
+    LORAGEN_APPLY_REMOVE = 4 /* takes out what INJECT or INPUTS put in: the same bytes as before; `adapter` is NULL */
+};
+
+typedef struct loragen_apply_options {
+    size_t struct_size;
+    int32_t mode;     /* LORAGEN_APPLY_... */
+    double scale;     /* times the adapter's own; 1 */
+    const char *base; /* for an adapter whose format needs it, as in loragen_save_options; or NULL */
+    loragen_note_callback note;
+    void *payload;
+} loragen_apply_options;
+
+#define LORAGEN_APPLY_OPTIONS_INIT {sizeof(loragen_apply_options), LORAGEN_APPLY_MERGE, 1.0, NULL, NULL, NULL}
+
+/* Applies the adapter at `adapter` (any format) to the model at `model` and writes the model to `target`, a file or folder
+ * like it. The memory that it takes is the adapter's and a part of one weight's. `options` may be NULL. */
+loragen_status loragen_apply(const char *model, const char *adapter, const char *target,
+                             const loragen_apply_options *options);
 
 #ifdef __cplusplus
 }

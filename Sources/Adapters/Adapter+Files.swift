@@ -14,7 +14,12 @@ extension Adapter {
         if GGUFFile.isOne(file.bytes) { return try GGUFAdapter.read(GGUFFile(file: file), base: base) }
         if ONNXAdapter.isOne(file.bytes) { return try ONNXAdapter.read(file) }
         if ZipFile.isOne(file.bytes) { return try NumPyArchive.read(file) }
-        return try AdapterFile.read(path: path)
+        let tensors = try SafetensorsFile(file: file)
+        if tensors.metadata[AdapterFile.layoutKey] == nil {
+            if KohyaFile.recognises(tensors) { return try KohyaFile.read(tensors) }
+            if DiffusersFile.recognises(tensors) { return try DiffusersFile.read(tensors) }
+        }
+        return try AdapterFile.read(tensors)
     }
 
     /// Writes the adapter; what is at `path` is replaced as a whole or left as it is.
@@ -24,6 +29,8 @@ extension Adapter {
         switch format {
         case .peft: try PEFTFolder.write(self, to: path, options: options)
         case .safetensors: try AdapterFile.write(self, to: path, options: options)
+        case .diffusers: try DiffusersFile.write(self, to: path, options: options)
+        case .kohya: try KohyaFile.write(self, to: path, options: options)
         case .onnx: try ONNX.write(self, to: path, options: options)
         case .gguf: try GGUFAdapter.write(self, to: path, options: options)
         case .onnxAdapter: try ONNXAdapter.write(self, to: path, options: options)

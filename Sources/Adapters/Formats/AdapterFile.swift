@@ -25,7 +25,11 @@ public enum AdapterFile {
     /// Reads a file that `write` made. Throws `.io`; `.format` when it has no layout, or other tensors than the layout
     /// says; `.nonFinite`.
     public static func read(path: String) throws(LoragenError) -> Adapter {
-        let file = try SafetensorsFile(path: path)
+        try read(SafetensorsFile(path: path))
+    }
+
+    static func read(_ file: SafetensorsFile) throws(LoragenError) -> Adapter {
+        let path = file.path
         let layout = try layout(of: file)
         if file.tensors.count != layout.tensors.count,
             let extra = file.tensors.first(where: { layout.tensor($0.name) == nil })
@@ -60,8 +64,8 @@ public enum AdapterFile {
         guard let text = file.metadata[layoutKey] else {
             throw LoragenError(
                 .format,
-                "\(file.path): its metadata has no '\(layoutKey)'; expected a file that this library wrote. Give a PEFT "
-                    + "adapter as its folder")
+                "\(file.path): its metadata has no '\(layoutKey)'; expected a file that this library wrote, or "
+                    + "the names of diffusers or kohya. Give a PEFT adapter as its folder")
         }
         let source = "\(file.path): metadata '\(layoutKey)'"
         return try Layout(json: JSON.parse(text, source: source), source: source)
