@@ -20,6 +20,7 @@ public struct Diagnosis {
     public let path: String
     public let adapterCount: Int
     public let findings: [Finding]
+    public var errorCount: Int { findings.reduce(0) { $0 + ($1.severity == .error ? 1 : 0) } }
     /// One line: whether to train on this.
     public let verdict: String
     let charts: [Chart]
@@ -126,7 +127,7 @@ public struct Diagnosis {
     }
 
     private static func verdict(_ findings: [Finding], _ charts: [Chart]) -> String {
-        let errors = findings.filter { $0.severity == .error }.count
+        let errors = findings.reduce(0) { $0 + ($1.severity == .error ? 1 : 0) }
         guard let chart = charts.first else { return "No adapter could be read: there is nothing to train on." }
         let start = errors > 0 ? "Mend \(counted(errors, "error")) first. " : ""
         guard let diversity = chart.diversity, let skill = diversity.spanSkill, diversity.blocks >= 8 else {
