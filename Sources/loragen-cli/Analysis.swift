@@ -90,8 +90,10 @@ struct Doctor: ParsableCommand {
     @Option(help: ArgumentHelp("Draw similarities, spectra and norms into an SVG file.", valueName: "file"))
     var picture: String?
 
-    @Option(help: "The most memory that weights may take, such as 512M; beyond, similarities are estimated. Default 1G.")
-    var memoryLimit: MemorySize?
+    @Option(
+        help: ArgumentHelp(
+            "Hold at most this of weights, 1G by default; similarities are estimated beyond.", valueName: "size"))
+    var memoryLimit: ByteCount?
 
     @OptionGroup var computing: Computing
 
@@ -122,5 +124,6 @@ struct Doctor: ParsableCommand {
 }
 
 private func show(_ analysis: OpaquePointer, _ json: Bool) {
-    print(string(json ? loragen_analysis_json(analysis) : loragen_analysis_text(analysis)), terminator: json ? "\n" : "")
+    print(
+        string(json ? loragen_analysis_json(analysis) : loragen_analysis_text(analysis)), terminator: json ? "\n" : "")
 }
