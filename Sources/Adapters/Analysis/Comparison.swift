@@ -1,7 +1,8 @@
 import Tensor
 
 /// Two adapters side by side, as updates `ΔW = s·B·A` of the base model: the same for all factors that have the same
-/// product. A module that one of them lacks counts as a zero update there. Products are never formed.
+/// product. A module that one of them lacks counts as a zero update there. Products are never formed. The magnitudes of
+/// DoRA, which change the base model's weights in another way, are left out.
 public struct Comparison: Sendable {
     /// One module of both.
     public struct Module: Sendable {
@@ -89,6 +90,42 @@ extension Comparison.Module {
     }
 }
 
+/// Two adapters in three numbers: what a search over many adapters needs.
+public struct Similarity: Sendable {
+    /// Cosine over all modules; `nil` when one adapter is zero.
+    public let cosine: Double?
+    /// `√Σ‖ΔW − ΔW'‖²`, to about 10⁻⁸ of the norms; `Comparison` is exact for near copies too.
+    public let distance: Double
+    public let norms: (Double, Double)
+
+    /// Throws as `Comparison`.
+    public init(_ x: Adapter, _ y: Adapter) throws(LoragenError) {
+        try x.checkFinite(source: "the first adapter")
+        try y.checkFinite(source: "the second adapter")
+        func inner(_ p: Adapter, _ i: Int?, _ q: Adapter, _ j: Int?) -> Double {
+            guard let i, let j else { return 0 }
+            let scale = p.layout.modules[i].scale * q.layout.modules[j].scale
+            let groups = p.layout.modules[i].groups
+            return scale
+                * (0..<groups).reduce(0) { sum, group in
+                    let (f, g) = (p.factors(of: i, group: group), q.factors(of: j, group: group))
+                    let left = f.b.times(g.b, transposeSelf: true)
+                    let right = f.aTransposed.times(g.aTransposed, transposeSelf: true)
+                    return sum + zip(left.values, right.values).reduce(0) { $0 + $1.0 * $1.1 }
+                }
+        }
+        var (dot, first, second) = (0.0, 0.0, 0.0)
+        for (i, j) in try ModulePairs(x.layout, y.layout).pairs {
+            dot += inner(x, i, y, j)
+            first += inner(x, i, x, i)
+            second += inner(y, j, y, j)
+        }
+        norms = (max(0, first).squareRoot(), max(0, second).squareRoot())
+        cosine = Adapters.cosine(dot, norms.0, norms.1)
+        distance = max(0, first + second - 2 * dot).squareRoot()
+    }
+}
+
 extension [String?] {
     fileprivate var json: JSON { .array(map { text in text.map { .string($0) } ?? .null }) }
 }
@@ -112,11 +149,11 @@ struct ModulePairs {
             let place = places.removeValue(forKey: ByteKey(module.name))
             if let place {
                 let other = y.modules[place]
-                if module.kind != other.kind || module.inputs != other.inputs || module.outputs != other.outputs {
+                if module.columns != other.columns || module.outputs != other.outputs || module.groups != other.groups {
                     throw LoragenError(
                         .mismatch,
-                        "module '\(module.name)' is [\(module.outputs), \(module.inputs)] in one adapter and "
-                            + "[\(other.outputs), \(other.inputs)] in the other; are they for the same base model?")
+                        "module '\(module.name)' is [\(module.outputs), \(module.columns)] in one adapter and "
+                            + "[\(other.outputs), \(other.columns)] in the other; are they for the same base model?")
                 }
                 common += 1
             }
@@ -137,7 +174,8 @@ extension CanonicalForm {
     /// The form of a module that an adapter leaves alone.
     static func zero(of module: ModuleShape) -> CanonicalForm {
         CanonicalForm(
-            b: SmallMatrix(rows: module.outputs, columns: 0), a: SmallMatrix(rows: 0, columns: module.inputs), sigma: [])
+            b: SmallMatrix(rows: module.outputs, columns: 0), a: SmallMatrix(rows: 0, columns: module.columns),
+            sigma: [])
     }
 
     private init(b: SmallMatrix, a: SmallMatrix, sigma: [Double]) {

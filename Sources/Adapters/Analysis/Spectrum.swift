@@ -36,10 +36,23 @@ public struct Spectrum: Equatable, Sendable {
 }
 
 extension Adapter {
-    /// The canonical factors of one module.
+    /// The canonical factors of one module. A convolution of several groups is one product too: B has its groups' blocks
+    /// on the diagonal.
     func canonicalForm(ofModule index: Int) throws(LoragenError) -> CanonicalForm {
-        try CanonicalForm(
-            a: tensor(at: 2 * index).values, b: tensor(at: 2 * index + 1).values, module: layout.modules[index])
+        let module = layout.modules[index]
+        if module.groups == 1 { return try CanonicalForm(factors(of: index, group: 0), module: module) }
+        var b = SmallMatrix(rows: module.outputs, columns: module.rank)
+        var a = SmallMatrix(rows: module.columns, columns: module.rank)
+        for group in 0..<module.groups {
+            let part = factors(of: index, group: group)
+            let (partB, partA) = (part.b, part.aTransposed)
+            for k in 0..<module.groupRank {
+                let column = group * module.groupRank + k
+                for i in 0..<partB.rows { b[group * module.groupOutputs + i, column] = partB[i, k] }
+                for i in 0..<partA.rows { a[i, column] = partA[i, k] }
+            }
+        }
+        return try CanonicalForm(b: b, aTransposed: a, module: module)
     }
 
     /// The spectrum of each module's update. Throws `.nonFinite`.

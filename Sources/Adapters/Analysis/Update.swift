@@ -30,7 +30,7 @@ public struct Update: Sendable {
             }
             modules.append(
                 Module(
-                    outputs: shape.outputs, inputs: shape.inputs, spectrum: Spectrum(form.sigma),
+                    outputs: shape.outputs, inputs: shape.columns, spectrum: Spectrum(form.sigma),
                     left: form.b.values.map { Float($0) }, right: right))
         }
         self.modules = modules

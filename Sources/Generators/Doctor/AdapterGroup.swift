@@ -15,7 +15,8 @@ public final class AdapterGroup {
     }
 
     let baseModel: String?
-    let modules: [ModuleShape]
+    var modules: [ModuleShape] { like.modules }
+    private let like: Layout
     private(set) var members: [Member] = []
     /// For each module: the adapters' norms and effective ranks, and sums of the singular values over the largest and of
     /// the squared ones over their sum.
@@ -33,10 +34,10 @@ public final class AdapterGroup {
 
     init(like layout: Layout) {
         baseModel = layout.baseModel
-        modules = layout.modules
-        norms = modules.map { _ in [] }
+        like = layout
+        norms = layout.modules.map { _ in [] }
         effectiveRanks = norms
-        relative = modules.map { _ in [] }
+        relative = layout.modules.map { _ in [] }
         energies = relative
     }
 
@@ -46,10 +47,7 @@ public final class AdapterGroup {
     var isExact: Bool { sketch == nil }
 
     func fits(_ layout: Layout) -> Bool {
-        layout.baseModel == baseModel && layout.modules.count == modules.count
-            && zip(layout.modules, modules).allSatisfy {
-                $0.name == $1.name && $0.kind == $1.kind && $0.inputs == $1.inputs && $0.outputs == $1.outputs
-            }
+        layout.baseModel == baseModel && layout.difference(from: like, ignoringRank: true) == nil
     }
 
     func add(_ reading: Reading) {

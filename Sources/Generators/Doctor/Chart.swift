@@ -109,8 +109,8 @@ extension Diagnosis.Chart {
                 findings.append(
                     Finding(
                         .error, "run-across-splits",
-                        "\(listed(names)) look like checkpoints of one run, but are in different splits: what is held out "
-                            + "has been seen",
+                        "\(listed(names)) look like checkpoints of one run, but are in different splits: what is held "
+                            + "out has been seen",
                         "Give them one \"run\" and one \"split\" in the manifest.", names))
             } else if entries.count < set.count || Set(entries.map(\.run)).count > 1 {
                 unnamed.append(set)
@@ -123,10 +123,10 @@ extension Diagnosis.Chart {
             findings.append(
                 Finding(
                     .warning, "same-run",
-                    "\(counted(unnamed.count, "set")) of adapters look like checkpoints of one run, far more similar to each "
-                        + "other than to the rest (cosine above \(decimal(cosine))): \(text)\(more)",
-                    "Give each set one \"run\" in the manifest, so that it stays in one split; a generator learns from runs, "
-                        + "not from checkpoints.", unnamed.flatMap { $0.map(name) }))
+                    "\(counted(unnamed.count, "set")) of adapters look like checkpoints of one run, far more similar to "
+                        + "each other than to the rest (cosine above \(decimal(cosine))): \(text)\(more)",
+                    "Give each set one \"run\" in the manifest, so that it stays in one split; a generator learns from "
+                        + "runs, not from checkpoints.", unnamed.flatMap { $0.map(name) }))
         }
         return findings
     }
@@ -155,7 +155,8 @@ extension Diagnosis.Chart {
             } else {
                 findings.append(
                     Finding(
-                        .warning, "dead-module", "\(module.name) is zero in \(names.count) of \(alive): \(listed(names))",
+                        .warning, "dead-module",
+                        "\(module.name) is zero in \(names.count) of \(alive): \(listed(names))",
                         "See whether these were saved completely.", names))
             }
         }
@@ -210,7 +211,8 @@ extension Diagnosis.Chart {
         if needed > 0, needed * 2 <= largest {
             findings.append(
                 Finding(
-                    .note, "rank-unused", "Rank \(largest) is not used: rank \(needed) keeps 99 % of every module's update",
+                    .note, "rank-unused",
+                    "Rank \(largest) is not used: rank \(needed) keeps 99 % of every module's update",
                     "Train with a smaller rank, or re-cut: the adapters become \(largest / needed) times smaller."))
         }
         if group.baseModel == nil {

@@ -60,7 +60,8 @@ extension Diagnosis.Chart {
         }
         if let nearest = diversity.nearestSkill, let ridge = diversity.ridgeSkill {
             lines.append(
-                "conditions   skill \(decimal(nearest)) by the nearest condition, \(decimal(ridge)) by ridge regression")
+                "conditions   skill \(decimal(nearest)) by the nearest condition, \(decimal(ridge)) by ridge regression"
+            )
         }
         return lines
     }
@@ -100,7 +101,7 @@ extension Diagnosis.Chart {
         let modules: [JSON] = group.modules.indices.map { m in
             [
                 "name": .string(group.modules[m].name), "outputs": JSON(group.modules[m].outputs),
-                "inputs": JSON(group.modules[m].inputs), "norm": spread(group.norms[m].map(Double.init)),
+                "inputs": JSON(group.modules[m].columns), "norm": spread(group.norms[m].map(Double.init)),
                 "effective_rank": spread(group.effectiveRanks[m].map(Double.init)),
                 "rank_99": JSON(group.rank(keeping: 0.99, of: m)), "spectrum": JSON(group.meanSpectrum(of: m)),
             ]

@@ -20,6 +20,7 @@ public struct Diagnosis {
     public let path: String
     public let adapterCount: Int
     public let findings: [Finding]
+    public var errorCount: Int { findings.reduce(0) { $0 + ($1.severity == .error ? 1 : 0) } }
     /// One line: whether to train on this.
     public let verdict: String
     let charts: [Chart]
@@ -103,7 +104,9 @@ public struct Diagnosis {
                 largest.condense()
             }
             let done = min(items.count, start + batch)
-            if reporter.report(force: done == items.count, { Progress(stage: "reading", step: done, steps: items.count) }) {
+            if reporter.report(
+                force: done == items.count, { Progress(stage: "reading", step: done, steps: items.count) })
+            {
                 throw LoragenError(.cancelled, "the look at \(collection.path) was cancelled")
             }
         }
@@ -124,7 +127,7 @@ public struct Diagnosis {
     }
 
     private static func verdict(_ findings: [Finding], _ charts: [Chart]) -> String {
-        let errors = findings.filter { $0.severity == .error }.count
+        let errors = findings.reduce(0) { $0 + ($1.severity == .error ? 1 : 0) }
         guard let chart = charts.first else { return "No adapter could be read: there is nothing to train on." }
         let start = errors > 0 ? "Mend \(counted(errors, "error")) first. " : ""
         guard let diversity = chart.diversity, let skill = diversity.spanSkill, diversity.blocks >= 8 else {

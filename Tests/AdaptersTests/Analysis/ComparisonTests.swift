@@ -85,6 +85,24 @@ struct ComparisonTests {
         #expect(gram.subset([7, 2])[0, 1] == gram[7, 2])
     }
 
+    @Test("A convolution of several groups is one product")
+    func groups() throws {
+        let layout = try Layout(modules: [
+            ModuleShape(
+                name: "conv", kind: .convolution, inputs: 3, outputs: 8, kernel: [2, 2], groups: 2, rank: 4, alpha: 6)
+        ])
+        var random = TestRandom(state: 5)
+        let pair = try (0..<2).map { _ in
+            try Adapter(layout: layout, values: (0..<layout.valueCount).map { _ in random.normal() })
+        }
+        let (x, y) = (product(pair[0], 0), product(pair[1], 0))
+        let comparison = try Comparison(pair[0], pair[1])
+        let distance = zip(x, y).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
+        #expect(abs(comparison.distance - distance) < 1e-12 * distance)
+        let norm = x.reduce(0) { $0 + $1 * $1 }.squareRoot()
+        #expect(abs(comparison.norms.0 - norm) < 1e-12 * norm)
+    }
+
     @Test("What does not fit together is refused")
     func mismatches() throws {
         let adapter = try adapter("first")
