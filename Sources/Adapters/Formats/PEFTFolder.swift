@@ -44,8 +44,8 @@ public enum PEFTFolder {
 struct PEFTTensors {
     let layout: Layout
     private let file: SafetensorsFile
-    /// In the order of `layout.tensors`.
-    private let tensors: [SafetensorsTensor]
+    private let parts: [ByteKey: PEFTParts<SafetensorsTensor>]
+    private let experts: [PEFTExperts<SafetensorsTensor>]
 
     init(file: SafetensorsFile, config: PEFTConfig) throws(LoragenError) {
         for tensor in file.tensors where !tensor.type.isFloat {
@@ -54,20 +54,12 @@ struct PEFTTensors {
                 "\(file.path): tensor '\(shortened(tensor.name))' is \(tensor.type.rawValue); expected F32, F16, BF16 or "
                     + "F64")
         }
-        let parts = try PEFTParts.sorted(
+        var parts = try PEFTParts.sorted(
             file.tensors.map { .init(name: $0.name, shape: $0.shape, value: $0) }, source: file.path)
-        layout = try PEFTFolder.layout(of: parts, config: config, source: file.path)
+        experts = try PEFTExperts.taken(from: &parts, config: config, source: file.path)
+        layout = try PEFTFolder.layout(of: parts, experts: experts, config: config, source: file.path)
         self.file = file
-        var tensors: [SafetensorsTensor] = []
-        tensors.reserveCapacity(layout.tensors.count)
-        for module in layout.modules {
-            guard let part = parts[ByteKey(module.name)], let a = part.a, let b = part.b else {
-                throw LoragenError(.internalError, "\(file.path): module '\(module.name)' was lost")
-            }
-            tensors += [a.value, b.value]
-            if let magnitude = part.magnitude { tensors.append(magnitude.value) }
-        }
-        self.tensors = tensors
+        self.parts = parts
     }
 
     /// What this library noted when it wrote the weights.
@@ -76,8 +68,22 @@ struct PEFTTensors {
     /// Reads the values. Throws `.memory` and `.nonFinite`.
     func adapter(metadata: [String: String]) throws(LoragenError) -> Adapter {
         let adapter = try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
-            for (tensor, place) in zip(tensors, layout.tensors) {
-                try file.read(tensor, into: UnsafeMutableBufferPointer(rebasing: target[place.range]))
+            var places: [ByteKey: Int] = [:]
+            for (i, module) in layout.modules.enumerated() {
+                let key = ByteKey(module.name)
+                places[key] = i
+                guard let part = parts[key] else { continue }
+                let own = layout.parts[i]
+                for (place, tensor) in [(own.a, part.a), (own.b, part.b), (own.magnitude, part.magnitude)] {
+                    guard let place, let tensor else { continue }
+                    let range = layout.tensors[place].range
+                    try file.read(tensor.value, into: UnsafeMutableBufferPointer(rebasing: target[range]))
+                }
+            }
+            for fused in experts {
+                try fused.store(in: target, of: layout, places: places) { (tensor) throws(LoragenError) in
+                    try file.floats(tensor.name)
+                }
             }
         }
         try adapter.checkFinite(source: file.path)
