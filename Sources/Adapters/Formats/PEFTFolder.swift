@@ -18,7 +18,7 @@ public enum PEFTFolder {
         return try contents.adapter(metadata: config.metadata.merging(contents.origin) { config, _ in config })
     }
 
-    private static func open(_ path: String) throws(LoragenError) -> (config: PEFTConfig, contents: PEFTTensors) {
+    static func open(_ path: String) throws(LoragenError) -> (config: PEFTConfig, contents: PEFTTensors) {
         switch try PathKind.of(path) {
         case .folder: break
         case nil: throw LoragenError(.io, "\(path): there is no such folder")
@@ -41,10 +41,11 @@ public enum PEFTFolder {
 }
 
 /// The LoRA tensors of a safetensors file, matched with a config.
-struct PEFTTensors {
+struct PEFTTensors: Sendable {
     let layout: Layout
-    private let file: SafetensorsFile
-    private let parts: [ByteKey: PEFTParts<SafetensorsTensor>]
+    let file: SafetensorsFile
+    /// In the order of `layout.tensors`; `nil` for those of experts, which are parts of other tensors.
+    let tensors: [SafetensorsTensor?]
     private let experts: [PEFTExperts<SafetensorsTensor>]
 
     init(file: SafetensorsFile, config: PEFTConfig) throws(LoragenError) {
@@ -59,7 +60,14 @@ struct PEFTTensors {
         experts = try PEFTExperts.taken(from: &parts, config: config, source: file.path)
         layout = try PEFTFolder.layout(of: parts, experts: experts, config: config, source: file.path)
         self.file = file
-        self.parts = parts
+        tensors = layout.tensors.map { place in
+            let part = parts[ByteKey(layout.modules[place.module].name)]
+            switch place.role {
+            case .a: return part?.a?.value
+            case .b: return part?.b?.value
+            case .magnitude: return part?.magnitude?.value
+            }
+        }
     }
 
     /// What this library noted when it wrote the weights.
@@ -68,18 +76,13 @@ struct PEFTTensors {
     /// Reads the values. Throws `.memory` and `.nonFinite`.
     func adapter(metadata: [String: String]) throws(LoragenError) -> Adapter {
         let adapter = try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
-            var places: [ByteKey: Int] = [:]
-            for (i, module) in layout.modules.enumerated() {
-                let key = ByteKey(module.name)
-                places[key] = i
-                guard let part = parts[key] else { continue }
-                let own = layout.parts[i]
-                for (place, tensor) in [(own.a, part.a), (own.b, part.b), (own.magnitude, part.magnitude)] {
-                    guard let place, let tensor else { continue }
-                    let range = layout.tensors[place].range
-                    try file.read(tensor.value, into: UnsafeMutableBufferPointer(rebasing: target[range]))
-                }
+            for (tensor, place) in zip(tensors, layout.tensors) {
+                guard let tensor else { continue }
+                try file.read(tensor, into: UnsafeMutableBufferPointer(rebasing: target[place.range]))
             }
+            if experts.isEmpty { return }
+            var places: [ByteKey: Int] = [:]
+            for (i, module) in layout.modules.enumerated() { places[ByteKey(module.name)] = i }
             for fused in experts {
                 try fused.store(in: target, of: layout, places: places) { (tensor) throws(LoragenError) in
                     try file.floats(tensor.name)
