@@ -400,6 +400,49 @@ typedef struct loragen_apply_options {
 loragen_status loragen_apply(const char *model, const char *adapter, const char *target,
                              const loragen_apply_options *options);
 
+/* ------------------------------------------------------------------------------------------------ analysis */
+
+/* What was measured on adapters, as updates of the base model: the same for all factors that have the same product.
+ * Products are never formed. */
+typedef struct loragen_analysis loragen_analysis;
+
+/* Two samples side by side, in all and module by module: cosine and distance of the updates, principal angles between
+ * what they read and what they write, spectra, effective ranks. A module that one of them lacks is a zero update.
+ * docs/doctor.md has the JSON. */
+loragen_status loragen_compare(loragen_analysis **out, const loragen_adapters *a, size_t sample_a,
+                               const loragen_adapters *b, size_t sample_b);
+
+/* The `count` adapters below `folder` that are most similar to a sample, the nearest first; 0: all. What cannot be
+ * compared is listed with its reason. */
+loragen_status loragen_nearest(loragen_analysis **out, const loragen_adapters *adapters, size_t sample,
+                               const char *folder, size_t count);
+
+typedef struct loragen_doctor_options {
+    size_t struct_size;
+    /* The most memory in bytes that factors may take; beyond, similarities are estimated from digests. 0: 1 GiB. */
+    uint64_t memory_limit;
+    loragen_progress_callback progress;
+    void *payload;
+} loragen_doctor_options;
+
+#define LORAGEN_DOCTOR_OPTIONS_INIT {sizeof(loragen_doctor_options), 0, NULL, NULL}
+
+/* Looks at a folder of adapters before training: groups, copies, checkpoints of one run, outliers, dead layers, values
+ * that are not finite, spectra, and whether there is enough in common to learn from. Broken adapters are findings, not
+ * failures. `path` is a corpus, or any folder with adapters below it. `options` may be NULL. */
+loragen_status loragen_doctor(loragen_analysis **out, const char *path, const loragen_doctor_options *options);
+
+/* All of it, by the schema in docs/doctor.md; the same for people; and as a picture, which only loragen_doctor() makes:
+ * NULL for the others. */
+const char *loragen_analysis_json(const loragen_analysis *analysis);
+const char *loragen_analysis_text(const loragen_analysis *analysis);
+const char *loragen_analysis_svg(const loragen_analysis *analysis);
+
+/* How many findings of loragen_doctor() are errors: 0 means that nothing stands in the way of training. */
+size_t loragen_analysis_errors(const loragen_analysis *analysis);
+
+void loragen_analysis_free(loragen_analysis *analysis);
+
 #ifdef __cplusplus
 }
 #endif

@@ -39,6 +39,11 @@ final class AdaptersBox {
         origins = samples.map { arena.text($0.metadata["loragen.origin"]) }
     }
 
+    func sample(_ index: Int, _ name: StaticString) throws(LoragenError) -> Adapter {
+        try check(index, below: samples.count, name)
+        return samples[index]
+    }
+
     fileprivate func tensor(_ sample: Int, _ index: Int) throws(LoragenError) -> loragen_tensor {
         try check(sample, below: samples.count, "sample")
         try check(index, below: tensorCount, "index")
