@@ -483,7 +483,7 @@ static void results(void) {
     FAILS(LORAGEN_IO, loragen_verify(&verification, out, "/does/not/exist", NULL));
     REFUSES(loragen_verify(&verification, out, "/dev/null", NULL));
     REFUSES(loragen_verify(&verification, out, out, NULL));
-    REFUSES(loragen_verify(&verification, out, NULL, work));
+    REFUSES(loragen_verify(&verification, out, NULL, "/does/not/exist"));
     CLAIM(loragen_verify(&verification, out, NULL, NULL) == LORAGEN_OK);
     CLAIM(loragen_verification_errors(verification) == 0 && loragen_verification_warnings(NULL) == 0);
     CLAIM(loragen_verification_json(verification)[0] == '{' && loragen_verification_text(NULL) == NULL);
