@@ -58,6 +58,14 @@ printf '../up\n' >"$work/tasks"
 expect 1 "a task that is a path is refused" "$loragen" generate "$generator" --bits-file "$work/tasks" -o "$work/bad"
 [ ! -e "$work/bad" ] || not_so "nothing is written for a bad list"
 
+expect 0 "verify" "$loragen" verify "$work/one"
+says "0 errors"
+expect 0 "verify --json is JSON" sh -c '"$0" verify "$1" --json | python3 -m json.tool' "$loragen" "$work/one"
+printf '{"model_type":"llama","num_hidden_layers":1,"hidden_size":8,"num_attention_heads":2,"intermediate_size":8,"vocab_size":9}' \
+    >"$work/llama.json"
+expect 1 "an adapter of another model" "$loragen" verify "$work/one" --base "$work/llama.json"
+says "not in the base model"
+
 expect 0 "a good corpus" "$loragen" corpus check "$corpus"
 expect 0 "its list" "$loragen" corpus list "$corpus"
 says "validation"

@@ -441,12 +441,23 @@ static void results(void) {
     loragen_save_options options = LORAGEN_SAVE_OPTIONS_INIT;
     WRONG_SIZES(options.struct_size, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
     options.struct_size = sizeof options;
-    options.dtype = 3;
+    options.dtype = LORAGEN_Q8_0; /* of GGUF alone */
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
+    options.dtype = 4;
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
     options.dtype = -1;
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
     options.dtype = LORAGEN_BFLOAT16;
     options.keep_alpha = INT32_MIN;
+    options.portable = 1;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
+    options.portable = 0;
+    options.layers = -1;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
+    options.layers = 0;
+    options.model = "sd9";
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_KOHYA, &options));
+    options.model = NULL;
     CLAIM(loragen_adapters_save(adapters, 1, out, LORAGEN_FORMAT_PEFT, &options) == LORAGEN_OK);
     CLAIM(loragen_adapters_save(adapters, 1, out, LORAGEN_FORMAT_PEFT, NULL) == LORAGEN_OK); /* replaces it */
 
@@ -462,6 +473,22 @@ static void results(void) {
     REFUSES(loragen_adapters_open(&read, work));
     CLAIM(loragen_adapters_open(&read, out) == LORAGEN_OK);
     CLAIM(loragen_adapters_count(read) == 1 && loragen_adapters_tensor_count(read) == tensors);
+
+    loragen_verification *verification = poison;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_verify(NULL, out, NULL, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_verify(&verification, NULL, NULL, NULL));
+    CLAIM(verification == NULL);
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_verify(&verification, not_utf8, NULL, NULL));
+    FAILS(LORAGEN_IO, loragen_verify(&verification, "/does/not/exist", NULL, NULL));
+    FAILS(LORAGEN_IO, loragen_verify(&verification, out, "/does/not/exist", NULL));
+    REFUSES(loragen_verify(&verification, out, "/dev/null", NULL));
+    REFUSES(loragen_verify(&verification, out, out, NULL));
+    REFUSES(loragen_verify(&verification, out, NULL, "/does/not/exist"));
+    CLAIM(loragen_verify(&verification, out, NULL, NULL) == LORAGEN_OK);
+    CLAIM(loragen_verification_errors(verification) == 0 && loragen_verification_warnings(NULL) == 0);
+    CLAIM(loragen_verification_json(verification)[0] == '{' && loragen_verification_text(NULL) == NULL);
+    loragen_verification_free(verification);
+    loragen_verification_free(NULL);
 
     struct DLManagedTensor *out_tensor = poison;
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_dlpack(NULL, adapters, 0, 0));

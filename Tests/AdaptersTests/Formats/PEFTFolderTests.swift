@@ -174,7 +174,7 @@ import Testing
         (#""use_dora":true"#, "has no lora_magnitude_vector", .mismatch),
         (#""lora_bias":true"#, "bias in lora_B", .unsupported),
         (#""modules_to_save":["head"]"#, "fully trained modules", .unsupported),
-        (#""target_parameters":["x"]"#, "experts", .unsupported),
+        (#""target_parameters":["x"]"#, "'target_parameters' names 'x'", .unsupported),
         (#""trainable_token_indices":[1]"#, "trained tokens", .unsupported),
         (#""layer_replication":[[0,4]]"#, "replicated", .unsupported),
         (#""init_lora_weights":"pissa""#, "changes the base", .unsupported),

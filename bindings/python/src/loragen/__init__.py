@@ -24,6 +24,7 @@ from ._generator import Generator
 from ._library import load_library, set_threads, threads, version
 from ._progress import Progress
 from ._training import train
+from ._verify import verify
 
 __all__ = [
     "Adapter",
@@ -52,5 +53,6 @@ __all__ = [
     "set_threads",
     "threads",
     "train",
+    "verify",
     "version",
 ]

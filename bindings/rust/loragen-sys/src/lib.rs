@@ -159,6 +159,19 @@ pub struct DLManagedTensor {
 pub const LORAGEN_FORMAT_PEFT: i32 = 0;
 pub const LORAGEN_FORMAT_SAFETENSORS: i32 = 1;
 pub const LORAGEN_FORMAT_ONNX: i32 = 2;
+pub const LORAGEN_FORMAT_DIFFUSERS: i32 = 3;
+pub const LORAGEN_FORMAT_KOHYA: i32 = 4;
+pub const LORAGEN_FORMAT_GGUF: i32 = 5;
+pub const LORAGEN_FORMAT_ONNX_ADAPTER: i32 = 6;
+pub const LORAGEN_FORMAT_NPZ: i32 = 7;
+
+pub const LORAGEN_NAMING_OLIVE: i32 = 0;
+pub const LORAGEN_NAMING_PEFT: i32 = 1;
+
+#[repr(C)]
+pub struct loragen_verification {
+    _private: [u8; 0],
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +179,11 @@ pub struct loragen_save_options {
     pub struct_size: usize,
     pub dtype: i32,
     pub keep_alpha: i32,
+    pub base: *const c_char,
+    pub naming: i32,
+    pub portable: i32,
+    pub layers: i32,
+    pub model: *const c_char,
 }
 
 extern "C" {
@@ -247,4 +265,16 @@ extern "C" {
         options: *const loragen_save_options,
     ) -> loragen_status;
     pub fn loragen_adapters_free(adapters: *mut loragen_adapters);
+
+    pub fn loragen_verify(
+        out: *mut *mut loragen_verification,
+        adapter: *const c_char,
+        base: *const c_char,
+        corpus: *const c_char,
+    ) -> loragen_status;
+    pub fn loragen_verification_errors(verification: *const loragen_verification) -> usize;
+    pub fn loragen_verification_warnings(verification: *const loragen_verification) -> usize;
+    pub fn loragen_verification_text(verification: *const loragen_verification) -> *const c_char;
+    pub fn loragen_verification_json(verification: *const loragen_verification) -> *const c_char;
+    pub fn loragen_verification_free(verification: *mut loragen_verification);
 }

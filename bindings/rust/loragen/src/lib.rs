@@ -22,6 +22,7 @@ mod error;
 mod generator;
 mod progress;
 mod training;
+mod verify;
 
 pub use adapters::{Adapter, Adapters, DType, Format, Module, SaveOptions, Tensor};
 pub use corpus::{Corpus, CorpusEntry, Split};
@@ -29,6 +30,7 @@ pub use error::{Error, Result};
 pub use generator::{Condition, ConditionKind, Generator, GeneratorInfo, Request};
 pub use progress::Progress;
 pub use training::{train, TrainingOptions};
+pub use verify::Verification;
 
 use std::ffi::{CStr, CString};
 use std::os::raw::c_char;
