@@ -6,6 +6,7 @@
 """
 
 from ._adapters import Adapter, Adapters, DType, Format, Module, Tensor
+from ._analysis import Analysis, compare, doctor, nearest
 from ._corpus import Corpus, CorpusEntry, Split
 from ._errors import (
     CancelledError,
@@ -28,6 +29,7 @@ from ._training import train
 __all__ = [
     "Adapter",
     "Adapters",
+    "Analysis",
     "CancelledError",
     "Corpus",
     "CorpusEntry",
@@ -48,7 +50,10 @@ __all__ = [
     "Tensor",
     "UnsupportedError",
     "VersionError",
+    "compare",
+    "doctor",
     "load_library",
+    "nearest",
     "set_threads",
     "threads",
     "train",
