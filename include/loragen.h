@@ -98,14 +98,15 @@ enum {
 /* A tensor in place: row-major, contiguous, on the CPU, in float32. */
 typedef struct loragen_tensor {
     const char *name;     /* the PEFT key, "base_model.model.<module>.lora_A.weight" */
-    const int64_t *shape; /* `rank` dimensions: lora_A [r, in], lora_B [out, r] */
+    const int64_t *shape; /* `rank` dimensions: lora_A [r, in], lora_B [out, r]; of a convolution [r, in, kernel...] */
     int32_t rank;
     int32_t dtype; /* LORAGEN_FLOAT32 */
     const float *data;
     size_t count; /* number of elements */
 } loragen_tensor;
 
-/* One adapted module of the base model; the update of its weight is (alpha / rank) * B * A. */
+/* One adapted module of the base model; the update of its weight is (alpha / rank) * B * A, transposed for embeddings and
+ * for layers that keep their weight as [in, out]. With DoRA a tensor `lora_magnitude_vector` belongs to it too. */
 typedef struct loragen_module {
     const char *name; /* path inside the base model, "vit.encoder.layer.0.attention.attention.query" */
     int32_t layer;    /* index of the layer that it belongs to, -1 if its name has none */
@@ -257,7 +258,7 @@ typedef struct loragen_adapters loragen_adapters;
 loragen_status generate_lora(loragen_adapters **out, const loragen_generator *generator,
                              const loragen_request *request);
 
-/* Reads an adapter: a PEFT folder, a GGUF or .onnx_adapter file of any origin, or a .safetensors, .onnx or .npz file that
+/* Reads an adapter: a PEFT folder, a GGUF, .onnx_adapter, diffusers or kohya file of any origin, or a .safetensors, .onnx or .npz file that
  * this library wrote. The file's first bytes tell which. */
 loragen_status loragen_adapters_open(loragen_adapters **out, const char *path);
 
@@ -285,6 +286,8 @@ enum {
     LORAGEN_FORMAT_PEFT = 0,        /* a folder: adapter_config.json and adapter_model.safetensors */
     LORAGEN_FORMAT_SAFETENSORS = 1, /* one file with the same keys, layout and origin in its metadata */
     LORAGEN_FORMAT_ONNX = 2,        /* one file: the tensors as initializers, IR 8, opset 17 */
+    LORAGEN_FORMAT_DIFFUSERS = 3,   /* one file for a diffusers pipeline: "unet.<module>.lora_A.weight", ... */
+    LORAGEN_FORMAT_KOHYA = 4,       /* one file with kohya's names, for ComfyUI, A1111, Forge and diffusers */
     LORAGEN_FORMAT_GGUF = 5,        /* one file for llama.cpp */
     LORAGEN_FORMAT_ONNX_ADAPTER = 6, /* one file for ONNX Runtime's LoraAdapter and ONNX Runtime GenAI */
     LORAGEN_FORMAT_NPZ = 7          /* one file for numpy.load */
@@ -308,10 +311,16 @@ typedef struct loragen_save_options {
      * "architecture=llama,heads=32,kv-heads=8" (and permute=yes|no, tied=yes|no, experts=8). */
     const char *base;
     int32_t naming; /* LORAGEN_NAMING_..., for LORAGEN_FORMAT_ONNX_ADAPTER */
+    /* Write only what every host of language models loads and computes alike, and refuse anything else with the reason:
+     * q, k, v, o, gate, up and down projections, zeros in layers that have none, and a rank of 8, 16, 32, 64, ... */
+    int32_t portable;
+    int32_t layers; /* of the base model, for `portable`. 0: as many as the adapter reaches */
+    /* The diffusion model, for LORAGEN_FORMAT_KOHYA: "sd1", "sdxl" or "flux". NULL: what the modules say */
+    const char *model;
 } loragen_save_options;
 
 #define LORAGEN_SAVE_OPTIONS_INIT \
-    {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0, NULL, LORAGEN_NAMING_OLIVE}
+    {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0, NULL, LORAGEN_NAMING_OLIVE, 0, 0, NULL}
 
 /* Writes one sample. A file at `path` is replaced as a whole, or left as it is; in a folder that exists the adapter's
  * own files are replaced one by one, weights first, and others stay. `options` may be NULL. */
@@ -319,6 +328,29 @@ loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sa
                                      const loragen_save_options *options);
 
 void loragen_adapters_free(loragen_adapters *adapters);
+
+/* ------------------------------------------------------------------------------------------------ verify */
+
+/* What a check of an adapter found. */
+typedef struct loragen_verification loragen_verification;
+
+/* Checks the adapter at `adapter`, in any format, before it leaves: names and shapes against the base model at `base`
+ * (its folder, config.json, .safetensors file or index of shards, GGUF or ONNX file, a diffusers pipeline's folder; never
+ * its weights), missing layers, tied embeddings, numbers that are not finite, products that are zero, what each host
+ * does with its scale, and whether its norm is one of the adapters of the corpus at `corpus`. `base` and `corpus` may be
+ * NULL. An adapter that is no good is a finding, and LORAGEN_OK; files that cannot be read are a failure. */
+loragen_status loragen_verify(loragen_verification **out, const char *adapter, const char *base, const char *corpus);
+
+/* Findings by which a host would refuse the adapter or compute something else; and those that some host would. */
+size_t loragen_verification_errors(const loragen_verification *verification);
+size_t loragen_verification_warnings(const loragen_verification *verification);
+
+/* All findings and every host's verdict, each with how to mend it: lines for people, and JSON; docs/hosts.md has the
+ * fields. */
+const char *loragen_verification_text(const loragen_verification *verification);
+const char *loragen_verification_json(const loragen_verification *verification);
+
+void loragen_verification_free(loragen_verification *verification);
 
 /* ------------------------------------------------------------------------------------------------ convert, apply */
 

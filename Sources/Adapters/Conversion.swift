@@ -25,13 +25,18 @@ public enum Conversion {
                 add("\(count) of \(adapter.values.count) numbers are rounded to \(options.type.rawValue)")
             }
         }
+        if options.form == .portable {
+            add(
+                "that modules are missing from layers: every layer gets each kind of module, with zeros where there was none"
+            )
+        }
         if options.form != .kept, modules.contains(where: { $0.scale != 1 }) {
             add("alpha: the scale goes into lora_B, which is rounded once, and alpha becomes the rank")
         }
-        if options.form != .kept, Set(modules.map(\.rank)).count > 1 {
+        if options.form != .kept, format != .kohya, Set(modules.map(\.rank)).count > 1 {
             add("ranks of single modules: all get the largest, filled up with zeros")
         }
-        if format == .onnxAdapter {
+        if [.onnxAdapter, .diffusers, .kohya].contains(format) {
             if let base = adapter.layout.baseModel { add("the name of the base model, '\(base)'") }
             if !adapter.layout.targetModules.isEmpty { add("the list of target modules") }
             if modules.contains(where: { $0.kind == .transposedLinear }) {

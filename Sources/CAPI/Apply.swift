@@ -32,7 +32,8 @@ public func loragen_apply(
         let options = try CAPI.options(options, over: defaults, "options")
         try Application.run(
             model: model, adapter: try optionalPath(adapter, "adapter"), to: target,
-            mode: try Application.Mode(options.mode), scale: options.scale, base: try optionalPath(options.base, "base"),
+            mode: try Application.Mode(options.mode), scale: options.scale,
+            base: try optionalPath(options.base, "base"),
             note: noting(options.note, options.payload))
     }
 }

@@ -10,17 +10,10 @@ struct ProblemSize: Equatable, Sendable {
     var conditions: Int
     /// Adapters in the training split.
     var examples: Int
-}
-
-/// Normalised training and validation vectors with their standardised conditions.
-struct TrainingData {
-    /// `[N, values]` and `[N, conditions]`.
-    var vectors: Tensor<Float>
-    var conditions: Tensor<Float>
-    var validationConditions: Tensor<Float>
-    /// Skill of predicted normalised vectors `[V, values]` for the validation tasks; nil if there are none.
-    var skill: (Tensor<Float>) throws(LoragenError) -> Double?
-    var seed: UInt64
+    /// The shapes of the tensors that lie back to back in a vector.
+    var tensors: [[Int]] = []
+    /// Training runs that the examples come from.
+    var runs = 1
 }
 
 /// How a sample is drawn.
@@ -42,11 +35,28 @@ protocol Method: AnyObject {
     func vector(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
     ) throws(LoragenError) -> Tensor<Float>
+    /// The least bytes that `stream` holds beside the weights; nil for a method that makes a vector at once.
+    func streamMemory(_ sampling: Sampling?) -> Int?
+    /// What `vector` gives, in pieces, the same bytes. A method with a `streamMemory` holds no more than `memory` bytes
+    /// beside its weights, which is at least that; 0 is no limit.
+    func stream(
+        condition: Tensor<Float>, random: Random, sampling: Sampling?, memory: Int,
+        progress: @escaping (Int, Int) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> any VectorStream
     /// Vectors `[n, values]` for many conditions, row i with stream i: those of `vector`, up to rounding.
     func vectors(conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?) throws(LoragenError) -> Tensor<Float>
 }
 
 extension Method {
+    func streamMemory(_ sampling: Sampling?) -> Int? { nil }
+
+    func stream(
+        condition: Tensor<Float>, random: Random, sampling: Sampling?, memory: Int,
+        progress: @escaping (Int, Int) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> any VectorStream {
+        WholeVector(try vector(condition: condition, random: random, sampling: sampling, progress: progress))
+    }
+
     func vectors(
         conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?
     ) throws(LoragenError) -> Tensor<Float> {
@@ -67,6 +77,8 @@ enum MethodRegistry {
     struct Entry: Sendable {
         let name: String
         let presets: [(name: String, settings: Settings)]
+        /// Whether a training reads the vectors in batches; methods that do not need all of them at once.
+        var streams = false
         /// Numbers that the trained method keeps, before any of them is allocated.
         let weightCount: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Int
         /// About how many numbers a training holds besides its weights: activations of one batch, matrices of a fit.
@@ -75,7 +87,7 @@ enum MethodRegistry {
         let make: @Sendable (Settings, ProblemSize, Random) throws(LoragenError) -> any Method
     }
 
-    static let entries: [Entry] = [CondPDiff.entry] + baselineEntries
+    static let entries: [Entry] = [CondPDiff.entry, RPG.entry] + baselineEntries
 
     static func entry(_ name: String) throws(LoragenError) -> Entry {
         guard let entry = entries.first(where: { $0.name == name }) else {

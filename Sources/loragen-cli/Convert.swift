@@ -5,7 +5,8 @@ struct Convert: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write an adapter in another format.",
         discussion: """
-            Reads any format that loragen writes, GGUF and .onnx_adapter files of any origin, and PEFT folders. What the \
+            Reads any format that loragen writes, and PEFT folders, GGUF, .onnx_adapter, diffusers and kohya files of any \
+            origin. What the \
             new file will not have is said first.
 
               loragen convert my-adapter my.gguf --base llama.gguf
@@ -13,6 +14,8 @@ struct Convert: ParsableCommand {
               loragen convert my-adapter my.onnx_adapter
               loragen convert theirs.gguf my-adapter --base architecture=llama,heads=32,kv-heads=8
               loragen convert my-adapter my.npz
+              loragen convert my-adapter my-portable-adapter --portable --layers 32
+              loragen convert unet-adapter my.safetensors --format kohya --model sdxl
 
             GGUF needs the base model (none of its weights): names and the order of rows depend on its architecture.
             """)
@@ -26,14 +29,7 @@ struct Convert: ParsableCommand {
     @Option(help: "What to write; the suffix of the target says it if left out.")
     var format: FileFormat?
 
-    @Option(help: "Element type of the written tensors; q8_0 for GGUF alone, with --lossy.")
-    var dtype = ElementType.float32
-
-    @Option(help: ArgumentHelp("The base model's GGUF file, config.json or folder.", valueName: "path"))
-    var base: String?
-
-    @Flag(help: "Keep the layout's alpha, instead of alpha = rank with the scale inside B.")
-    var keepAlpha = false
+    @OptionGroup var saving: Saving
 
     @Flag(help: ".onnx_adapter: PEFT's keys and shapes, instead of those of Olive.")
     var peftNames = false
@@ -45,7 +41,7 @@ struct Convert: ParsableCommand {
         let format = format ?? FileFormat(path: target)
         let naming = Int32(peftNames ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE)
         try call(
-            withSaveOptions(dtype, keepAlpha, base, naming: naming) { save in
+            saving.with(naming: naming) { save in
                 withUnsafePointer(to: save) { save in
                     var options = loragen_convert_options()
                     options.struct_size = MemoryLayout<loragen_convert_options>.size

@@ -55,14 +55,7 @@ struct Generate: ParsableCommand {
     @Option(help: "What to write.")
     var format = FileFormat.peft
 
-    @Option(help: "Element type of the written tensors.")
-    var dtype = ElementType.float32
-
-    @Option(help: ArgumentHelp("GGUF: the base model's GGUF file, config.json or folder.", valueName: "path"))
-    var base: String?
-
-    @Flag(help: "Keep the layout's alpha, instead of alpha = rank with the scale inside B.")
-    var keepAlpha = false
+    @OptionGroup var saving: Saving
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Where to write.", valueName: "path"))
     var out: String
@@ -112,7 +105,7 @@ struct Generate: ParsableCommand {
         for sample in 0..<count {
             let path = count == 1 ? path : numbered(path, sample)
             try call(
-                withSaveOptions(dtype, keepAlpha, base) { options in
+                saving.with { options in
                     loragen_adapters_save(adapters, sample, path, format.code, &options)
                 })
             if !isQuiet { print("wrote \(path): \(try summary(of: adapters, sample))") }

@@ -20,9 +20,9 @@ struct Loragen: ParsableCommand {
             """,
         version: String(cString: loragen_version()),
         subcommands: [
-                Train.self, Generate.self, Info.self, Report.self, CorpusCommand.self, Convert.self, Merge.self,
-                Apply.self, Compare.self, Nearest.self, Doctor.self,
-            ])
+            Train.self, Generate.self, Info.self, Report.self, CorpusCommand.self, Convert.self, Merge.self,
+            Apply.self, Verify.self, Compare.self, Nearest.self, Doctor.self,
+        ])
 }
 
 /// Options of every command that computes.

@@ -11,10 +11,15 @@ public enum AdapterFile {
     ) throws(LoragenError) {
         let image = try AdapterImage(adapter, options)
         defer { withExtendedLifetime(image) {} }
-        var metadata = adapter.metadata
+        try image.writer(metadata: metadata(adapter.metadata, layout: image.layout)).write(to: path)
+    }
+
+    /// What the file's metadata holds.
+    static func metadata(_ own: [String: String], layout: Layout) throws(LoragenError) -> [String: String] {
+        var metadata = own
         metadata["format"] = "pt"
-        metadata[layoutKey] = try image.layout.json.text()
-        try image.writer(metadata: metadata).write(to: path)
+        metadata[layoutKey] = try layout.json.text()
+        return metadata
     }
 
     /// The layout alone, without reading the values.

@@ -11,16 +11,21 @@ extension PEFTFolder {
         let adapter = try adapter.ofOneModel()
         let image = try AdapterImage(adapter, options)
         defer { withExtendedLifetime(image) {} }
-        var metadata = adapter.metadata.filter { !$0.key.hasPrefix("peft.") }
-        metadata["format"] = "pt"
         let config = try PEFTConfig.text(for: image.layout, metadata: adapter.metadata)
-        let writer = try image.writer(metadata: metadata)
+        let writer = try image.writer(metadata: metadata(adapter.metadata))
         let folder = try AtomicFolder(path: path)
         try folder.add(weightsName, expectedSize: writer.size()) { (file) throws(LoragenError) in
             try writer.write(into: file)
         }
         try folder.add(PEFTConfig.fileName) { (file) throws(LoragenError) in try file.append(config) }
         try folder.commit()
+    }
+
+    /// What the metadata of the weights holds.
+    static func metadata(_ own: [String: String]) -> [String: String] {
+        var metadata = own.filter { !$0.key.hasPrefix("peft.") }
+        metadata["format"] = "pt"
+        return metadata
     }
 }
 
