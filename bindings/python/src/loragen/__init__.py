@@ -6,6 +6,7 @@
 """
 
 from ._adapters import Adapter, Adapters, DType, Format, Module, Tensor
+from ._analysis import Analysis, compare, doctor, nearest
 from ._corpus import Corpus, CorpusEntry, Split
 from ._errors import (
     CancelledError,
@@ -29,6 +30,7 @@ from ._verify import verify
 __all__ = [
     "Adapter",
     "Adapters",
+    "Analysis",
     "CancelledError",
     "Corpus",
     "CorpusEntry",
@@ -49,7 +51,10 @@ __all__ = [
     "Tensor",
     "UnsupportedError",
     "VersionError",
+    "compare",
+    "doctor",
     "load_library",
+    "nearest",
     "set_threads",
     "threads",
     "train",
