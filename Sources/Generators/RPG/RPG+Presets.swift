@@ -18,8 +18,9 @@ extension RPG {
     /// The published recipe; presets differ in sizes and steps (the paper's tables 12 and 13).
     private static let published = ours.changing([
         "space": "factors", "normaliser": "inside-tensor", "tokens": "within-layer", "recurrence": "mamba",
-        "conditionWidth": 1024, "denoiser": "convolution", "channels": "32,64,128,64,32", "dropout": 0.0, "stateSize": 128,
-        "steps": 80_000, "batch": 16, "diffusionBatch": 1024, "rate": 3e-5, "weightDecay": 0.0, "warmUp": 0,
+        "conditionWidth": 1024, "denoiser": "convolution", "channels": "32,64,128,64,32", "dropout": 0.0,
+        "stateSize": 128, "steps": 80_000, "batch": 16, "diffusionBatch": 1024, "rate": 3e-5, "weightDecay": 0.0,
+        "warmUp": 0,
         "ema": 0.0, "clip": 0.0, "conditionDropout": 0.0, "conditionNoise": 0.0,
         "patience": 1_000_000, "validationInterval": 2000,
         "prediction": "noise", "sampler": "ddpm", "eta": 0.05, "stridedTimes": true, "samplingSteps": 1000,
