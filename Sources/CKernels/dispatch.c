@@ -109,6 +109,20 @@ void lk_conv_weight_gradient(lk_type type, const lk_conv *geometry, const void *
                              size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch) {
     lk_kernels(type)->convWeightGradient(geometry, fine, coarse, d, first, n, rowFirst, rowLast, scratch);
 }
+void lk_winograd_pack(const lk_conv *geometry, const float *weight, float *packed, size_t first, size_t last) {
+    lk_kernels(LK_F32)->winogradPack(geometry, weight, packed, first, last);
+}
+void lk_winograd_forward(const lk_conv *geometry, const float *packed, const float *bias, const float *x, float *y,
+                         size_t first, size_t strips, float *scratch, const lk_conv_fusion *fusion) {
+    lk_kernels(LK_F32)->winogradForward(geometry, packed, bias, x, y, first, strips, scratch, fusion);
+}
+void lk_winograd_gradient_sums(const lk_conv *geometry, const float *fine, const float *coarse, float *sums,
+                               size_t first, size_t strips, bool accumulate, float *scratch) {
+    lk_kernels(LK_F32)->winogradGradientSums(geometry, fine, coarse, sums, first, strips, accumulate, scratch);
+}
+void lk_winograd_gradient(const lk_conv *geometry, const float *sums, float *d, size_t first, size_t last) {
+    lk_kernels(LK_F32)->winogradGradient(geometry, sums, d, first, last);
+}
 void lk_adamw_step(lk_type type, const lk_adamw *settings, size_t n, void *value, const void *g, void *m, void *v) {
     lk_kernels(type)->adamwStep(settings, n, value, g, m, v);
 }

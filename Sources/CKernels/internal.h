@@ -48,6 +48,12 @@ typedef struct {
     void (*gatedNormBackward)(size_t, size_t, double, const void *, const void *, size_t, const void *, const void *,
                               void *, void *, size_t, void *, void *);
     void (*halfMatmul)(size_t, size_t, const float *, const uint16_t *, float *, size_t, size_t, size_t);  // f32 only
+    // f32 only
+    void (*winogradPack)(const lk_conv *, const void *, void *, size_t, size_t);
+    void (*winogradForward)(const lk_conv *, const void *, const void *, const void *, void *, size_t, size_t, void *,
+                            const lk_conv_fusion *);
+    void (*winogradGradientSums)(const lk_conv *, const void *, const void *, void *, size_t, size_t, bool, void *);
+    void (*winogradGradient)(const lk_conv *, const void *, void *, size_t, size_t);
 } lk_table;
 
 // half_bf16.c; only on CPUs with AVX512-BF16
@@ -57,6 +63,9 @@ void lk_half_matmul_bf16(size_t rows, size_t depth, const uint16_t *x, const uin
 extern const lk_table lk_table_portable_f32, lk_table_portable_f64;
 extern const lk_table lk_table_avx2_f32, lk_table_avx2_f64;
 extern const lk_table lk_table_avx512_f32, lk_table_avx512_f64;
+
+// Tiles that winograd.inl handles together
+enum { LK_STRIP = 48 };
 
 // Elements between the rows of a convolution's tile (conv.c)
 size_t lk_conv_pitch(size_t count);

@@ -19,6 +19,7 @@
 #include "box_muller.inl"
 #endif
 #include "block.inl"
+#include "winograd.inl"
 #include "attention.inl"
 #include "scan.inl"
 #include "mixer.inl"
@@ -64,6 +65,10 @@ const lk_table NAME(lk_table) = {
     .gatedNormBackward = NAME(gated_norm_backward),
 #if IS_F32
     .halfMatmul = NAME(half_matmul),
+    .winogradPack = NAME(winograd_pack),
+    .winogradForward = NAME(winograd_forward),
+    .winogradGradientSums = NAME(winograd_gradient_sums),
+    .winogradGradient = NAME(winograd_gradient),
 #endif
 };
 #undef W

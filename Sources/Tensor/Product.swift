@@ -77,10 +77,10 @@ private func gemm<E: Element>(
     }
 }
 
-private func raw<E, F>(_ pointer: UnsafePointer<E>) -> UnsafePointer<F> {
+func raw<E, F>(_ pointer: UnsafePointer<E>) -> UnsafePointer<F> {
     UnsafeRawPointer(pointer).assumingMemoryBound(to: F.self)
 }
-private func raw<E, F>(_ pointer: UnsafeMutablePointer<E>) -> UnsafeMutablePointer<F> {
+func raw<E, F>(_ pointer: UnsafeMutablePointer<E>) -> UnsafeMutablePointer<F> {
     UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: F.self)
 }
 
