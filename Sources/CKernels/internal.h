@@ -33,6 +33,10 @@ typedef struct {
                         size_t, void *, const lk_conv_fusion *);
     void (*convWeightGradient)(const lk_conv *, const void *, const void *, void *, size_t, size_t, size_t, size_t,
                                void *);
+    void (*gemmPackRows)(size_t, size_t, const void *, size_t, bool, void *, size_t, size_t);
+    void (*gemmPackColumns)(size_t, size_t, const void *, size_t, bool, void *, size_t, size_t);
+    void (*gemmBlock)(size_t, size_t, size_t, const void *, const void *, void *, size_t, bool, size_t, size_t, size_t,
+                      size_t);
     void (*adamwStep)(const lk_adamw *, size_t, void *, const void *, void *, void *);
     void (*boxMuller)(size_t, const uint32_t *, const uint32_t *, double *, double *);  // f64 only
     void (*attentionPack)(const lk_attention *, const void *, size_t, const void *, size_t, size_t, void *, void *);
@@ -63,9 +67,6 @@ void lk_half_matmul_bf16(size_t rows, size_t depth, const uint16_t *x, const uin
 extern const lk_table lk_table_portable_f32, lk_table_portable_f64;
 extern const lk_table lk_table_avx2_f32, lk_table_avx2_f64;
 extern const lk_table lk_table_avx512_f32, lk_table_avx512_f64;
-
-// Tiles that winograd.inl handles together
-enum { LK_STRIP = 48 };
 
 // Elements between the rows of a convolution's tile (conv.c)
 size_t lk_conv_pitch(size_t count);

@@ -20,6 +20,7 @@
 #endif
 #include "block.inl"
 #include "winograd.inl"
+#include "gemm.inl"
 #include "attention.inl"
 #include "scan.inl"
 #include "mixer.inl"
@@ -49,6 +50,9 @@ const lk_table NAME(lk_table) = {
     .convPack = NAME(conv_pack),
     .convForward = NAME(conv_forward),
     .convWeightGradient = NAME(conv_weight_gradient),
+    .gemmPackRows = NAME(gemm_pack_rows),
+    .gemmPackColumns = NAME(gemm_pack_columns),
+    .gemmBlock = NAME(gemm_block),
     .adamwStep = NAME(adamw_step),
 #if !IS_F32
     .boxMuller = NAME(box_muller),

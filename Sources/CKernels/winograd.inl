@@ -4,37 +4,6 @@
 // lost, which is why only float takes this way.
 #if IS_F32
 
-#undef EVENS
-#undef ODDS
-#undef LOWS
-#undef HIGHS
-#if VECTOR_BYTES == 64
-#define EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#define LOWS 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define HIGHS 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif VECTOR_BYTES == 32
-#define EVENS 0, 2, 4, 6, 8, 10, 12, 14
-#define ODDS 1, 3, 5, 7, 9, 11, 13, 15
-#define LOWS 0, 8, 1, 9, 2, 10, 3, 11
-#define HIGHS 4, 12, 5, 13, 6, 14, 7, 15
-#else
-#define EVENS 0, 2, 4, 6
-#define ODDS 1, 3, 5, 7
-#define LOWS 0, 4, 1, 5
-#define HIGHS 2, 6, 3, 7
-#endif
-
-// a[i], b[i] = x[2i], x[2i + 1], and back
-static inline __attribute__((always_inline)) void NAME(unzip)(V x, V y, V *a, V *b) {
-    *a = __builtin_shufflevector(x, y, EVENS);
-    *b = __builtin_shufflevector(x, y, ODDS);
-}
-static inline __attribute__((always_inline)) void NAME(zip)(V a, V b, V *x, V *y) {
-    *x = __builtin_shufflevector(a, b, LOWS);
-    *y = __builtin_shufflevector(a, b, HIGHS);
-}
-
 // v[i * step] = the transform of d[0 ... 7]; the same for every kernel length
 static inline __attribute__((always_inline)) void NAME(winograd_input)(const V *d, T *v, size_t step) {
     const V quarter = SPLAT(0.25), half = SPLAT(0.5), two = SPLAT(2), four = SPLAT(4);

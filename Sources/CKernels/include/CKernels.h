@@ -195,6 +195,21 @@ void lk_winograd_gradient_sums(const lk_conv *geometry, const float *fine, const
 // d [outputs, inputs, kernel] from the sums, for the output channels [first, last)
 void lk_winograd_gradient(const lk_conv *geometry, const float *sums, float *d, size_t first, size_t last);
 
+// ---- Matrix product from packed operands (gemm.inl)
+
+// Columns of a panel of b, and tiles that winograd.inl handles together; the most that one packed block is deep
+enum { LK_STRIP = 48, LK_GEMM_DEPTH = 512 };
+
+// op(a) [rows, depth], rows [first, last), first a multiple of 8, to packed [rows * depth]
+void lk_gemm_pack_rows(lk_type type, size_t rows, size_t depth, const void *a, size_t lda, bool transposed, void *packed,
+                       size_t first, size_t last);
+// op(b) [depth, columns], its panels [first, last), to packed [columns rounded up to panels, times depth]
+void lk_gemm_pack_columns(lk_type type, size_t columns, size_t depth, const void *b, size_t ldb, bool transposed,
+                          void *packed, size_t first, size_t last);
+// c [rows, columns] = a b, or c += when `accumulate`, for these rows (rowFirst a multiple of 8) and panels
+void lk_gemm_block(lk_type type, size_t rows, size_t columns, size_t depth, const void *a, const void *b, void *c,
+                   size_t ldc, bool accumulate, size_t rowFirst, size_t rowLast, size_t panelFirst, size_t panelLast);
+
 // ---- Matrix product with few rows (skinny.inl)
 
 // c[m, n] = sum over k of a[m, k] b(k, n) for m < rows; a is [rows, depth] contiguous.
