@@ -6,6 +6,7 @@
 """
 
 from ._adapters import Adapter, Adapters, DType, Format, Module, Tensor
+from ._apply import Apply, apply, convert
 from ._corpus import Corpus, CorpusEntry, Split
 from ._errors import (
     CancelledError,
@@ -29,6 +30,7 @@ from ._verify import verify
 __all__ = [
     "Adapter",
     "Adapters",
+    "Apply",
     "CancelledError",
     "Corpus",
     "CorpusEntry",
@@ -49,6 +51,8 @@ __all__ = [
     "Tensor",
     "UnsupportedError",
     "VersionError",
+    "apply",
+    "convert",
     "load_library",
     "set_threads",
     "threads",

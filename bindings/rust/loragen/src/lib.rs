@@ -17,6 +17,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod adapters;
+mod apply;
 mod corpus;
 mod error;
 mod generator;
@@ -25,6 +26,7 @@ mod training;
 mod verify;
 
 pub use adapters::{Adapter, Adapters, DType, Format, Module, SaveOptions, Tensor};
+pub use apply::{apply, convert, Apply};
 pub use corpus::{Corpus, CorpusEntry, Split};
 pub use error::{Error, Result};
 pub use generator::{Condition, ConditionKind, Generator, GeneratorInfo, Request};
