@@ -77,22 +77,20 @@ def main():
             again = weights(place / "back")
             check("  and undone", max((again[k].float() - base[k].float()).abs().max().item() for k in base),
                   2e-2 if dtype == torch.bfloat16 else 2e-6)
-        # Bounded memory: a weight file of 1 GB, an adapter of 1 MB.
+        # Bounded memory: 800 MB of weights, an adapter of 1 MB.
         save_file({"m.weight": torch.zeros(16384, 8192, dtype=torch.bfloat16),
                    "n.weight": torch.zeros(16384, 16384, dtype=torch.bfloat16)}, folder / "large.safetensors")
-        model = torch.nn.ModuleDict({"m": torch.nn.Linear(8192, 16384, bias=False, device="meta")})
         (folder / "large").mkdir()
         save_file({"base_model.model.m.lora_A.weight": torch.randn(8, 8192),
                    "base_model.model.m.lora_B.weight": torch.randn(16384, 8)},
                   folder / "large" / "adapter_model.safetensors")
         (folder / "large" / "adapter_config.json").write_text(
             '{"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["m"]}')
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        script = f"import resource,subprocess,sys; subprocess.run({[LORAGEN, 'merge', str(folder / 'large.safetensors'), str(folder / 'large'), '-o', str(folder / 'large-merged.safetensors')]!r}, check=True, stdout=subprocess.DEVNULL, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (200 << 20, 200 << 20))); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-        peak = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-        assert peak.returncode == 0, peak.stderr
-        del before
-        print(f"ok   800 MB of weights merged with 200 MB of memory of its own (mapped files aside)")
+        limit = (200 << 20, 200 << 20)
+        subprocess.run([LORAGEN, "merge", folder / "large.safetensors", folder / "large", "-o", folder / "m.safetensors"],
+                       check=True, stdout=subprocess.DEVNULL,
+                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, limit))
+        print("ok   800 MB of weights merged with at most 200 MB of memory, mapped files aside")
     return failed
 
 
