@@ -150,3 +150,5 @@ struct PEFTExperts<Value: Sendable>: Sendable {
         }
     }
 }
+
+extension PEFTExperts: Sendable where Value: Sendable {}

@@ -155,3 +155,6 @@ struct PEFTParts<Value: Sendable>: Sendable {
         return module
     }
 }
+
+extension PEFTParts: Sendable where Value: Sendable {}
+extension PEFTParts.Part: Sendable where Value: Sendable {}
