@@ -6,7 +6,7 @@ import Tensor
 /// `A [E·r, in]` has expert e in rows `e·r + k`, `B [out, r·E]` in columns `k·E + e`; PEFT 0.17 and 0.18 have the factors
 /// exchanged, `A [E·r, out]` and `B [in, r·E]`. In the file the module has no parameter's name: of two, gate_up_proj is
 /// the inner one, `<experts>.base_layer`, and down_proj the outer.
-struct PEFTExperts<Value: Sendable>: Sendable {
+struct PEFTExperts<Value> {
     private let parts: PEFTParts<Value>
     private let isExchanged: Bool
     private let rank: Int

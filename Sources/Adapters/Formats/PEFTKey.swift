@@ -59,7 +59,7 @@ struct PEFTKey {
 }
 
 /// The tensors of one module, as a file names and shapes them; what they stand for is the caller's.
-struct PEFTParts<Value: Sendable>: Sendable {
+struct PEFTParts<Value> {
     struct Part {
         let name: String
         let shape: [Int]

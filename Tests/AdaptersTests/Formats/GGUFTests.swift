@@ -49,7 +49,7 @@ private func options(_ base: String? = llama, form: WriteOptions.Form = .kept, t
     init() throws { scratch = try Scratch() }
 
     @Test("A file of the gguf package is read: names, rows of heads, transposed embeddings, alpha, half precision")
-    func golden() throws {
+    func reference() throws {
         let adapter = try Adapter.read(path: golden("hosts/llama.gguf"), base: llama)
         #expect(
             adapter.layout.modules.map(\.name) == [

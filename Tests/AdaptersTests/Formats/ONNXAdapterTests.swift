@@ -9,7 +9,7 @@ import Testing
     init() throws { scratch = try Scratch() }
 
     @Test("A file of ONNX Runtime is read")
-    func golden() throws {
+    func reference() throws {
         let adapter = try Adapter.read(path: golden("hosts/runtime.onnx_adapter"))
         #expect(adapter.layout.modules.map(\.name) == ["lm_head", "model.layers.0.self_attn.q_proj"])
         #expect(adapter.layout.modules.map(\.outputs) == [10, 32])
