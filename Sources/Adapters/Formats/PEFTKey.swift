@@ -59,7 +59,7 @@ struct PEFTKey {
 }
 
 /// The tensors of one module, as a file names and shapes them; what they stand for is the caller's.
-struct PEFTParts<Value> {
+struct PEFTParts<Value: Sendable>: Sendable {
     struct Part {
         let name: String
         let shape: [Int]
@@ -155,3 +155,6 @@ struct PEFTParts<Value> {
         return module
     }
 }
+
+extension PEFTParts: Sendable where Value: Sendable {}
+extension PEFTParts.Part: Sendable where Value: Sendable {}
