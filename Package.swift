@@ -91,5 +91,7 @@ if Context.environment["LORAGEN_BENCHMARKS"] != nil {
         .target(name: "CPeak", path: "Benchmarks/CPeak", cSettings: strictC + [.unsafeFlags(["-O3"])]),
         .executableTarget(
             name: "bench", dependencies: ["CPeak", "NN"], path: "Benchmarks/bench", swiftSettings: strict),
+        .executableTarget(
+            name: "scale", dependencies: ["Generators"], path: "Benchmarks/scale", swiftSettings: strict),
     ]
 }

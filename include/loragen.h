@@ -252,6 +252,32 @@ typedef struct loragen_adapters loragen_adapters;
 loragen_status generate_lora(loragen_adapters **out, const loragen_generator *generator,
                              const loragen_request *request);
 
+enum {
+    LORAGEN_FORMAT_PEFT = 0,        /* a folder: adapter_config.json and adapter_model.safetensors */
+    LORAGEN_FORMAT_SAFETENSORS = 1, /* one file with the same keys, layout and origin in its metadata */
+    LORAGEN_FORMAT_ONNX = 2         /* one file: the tensors as initializers, IR 8, opset 17 */
+};
+
+typedef struct loragen_file_options {
+    size_t struct_size;
+    int32_t format; /* LORAGEN_FORMAT_PEFT or LORAGEN_FORMAT_SAFETENSORS */
+    int32_t dtype;
+    int32_t keep_alpha;
+    int32_t sample; /* which sample of the request; its field `samples` is not looked at */
+    /* The most memory in bytes that the call may hold, beside the generator's mapped file, which the system reads and
+     * drops as it sees fit. 0: no limit. LORAGEN_MEMORY when the method cannot do with so little. */
+    uint64_t memory_limit;
+} loragen_file_options;
+
+#define LORAGEN_FILE_OPTIONS_INIT {sizeof(loragen_file_options), LORAGEN_FORMAT_PEFT, LORAGEN_FLOAT32, 0, 0, 0}
+
+/* Draws one adapter for a condition and writes it while it is made: the bytes that generate_lora() and
+ * loragen_adapters_save() give, whatever the memory. A file at `path` is replaced as a whole or left as it is, as in
+ * loragen_adapters_save(). Methods that make an adapter piece by piece ("rpg") never hold it as a whole. `options` may be
+ * NULL. */
+loragen_status loragen_generate_file(const loragen_generator *generator, const loragen_request *request,
+                                     const char *path, const loragen_file_options *options);
+
 /* Reads an adapter from a PEFT folder or from a .safetensors file that this library wrote. */
 loragen_status loragen_adapters_open(loragen_adapters **out, const char *path);
 
@@ -271,12 +297,6 @@ const char *loragen_adapters_origin(const loragen_adapters *adapters, size_t sam
 struct DLManagedTensor;
 loragen_status loragen_adapters_dlpack(struct DLManagedTensor **out, const loragen_adapters *adapters, size_t sample,
                                        size_t index);
-
-enum {
-    LORAGEN_FORMAT_PEFT = 0,        /* a folder: adapter_config.json and adapter_model.safetensors */
-    LORAGEN_FORMAT_SAFETENSORS = 1, /* one file with the same keys, layout and origin in its metadata */
-    LORAGEN_FORMAT_ONNX = 2         /* one file: the tensors as initializers, IR 8, opset 17 */
-};
 
 typedef struct loragen_save_options {
     size_t struct_size;

@@ -84,7 +84,8 @@ public struct ModuleShape: Equatable, Hashable, Sendable {
             let (product, overflow) = columns.multipliedReportingOverflow(by: size)
             if size < 1 || overflow || product > Self.dimensionLimit {
                 throw LoragenError(
-                    .invalidArgument, "module '\(name)': a kernel \(kernel) on \(inputs) channels; expected sizes from 1")
+                    .invalidArgument,
+                    "module '\(name)': a kernel \(kernel) on \(inputs) channels; expected sizes from 1")
             }
             columns = product
         }
@@ -134,7 +135,8 @@ public struct ModuleShape: Equatable, Hashable, Sendable {
     func difference(from other: ModuleShape) -> String? {
         if name != other.name { return "it has module '\(name)' where '\(other.name)' is expected" }
         if hasMagnitude != other.hasMagnitude {
-            return "module '\(name)' is \(hasMagnitude ? "" : "not ")DoRA, which is \(hasMagnitude ? "not " : "")expected"
+            return
+                "module '\(name)' is \(hasMagnitude ? "" : "not ")DoRA, which is \(hasMagnitude ? "not " : "")expected"
         }
         if description == other.description { return nil }
         return "module '\(name)' is \(description) where \(other.description) is expected"

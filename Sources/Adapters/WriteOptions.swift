@@ -118,7 +118,8 @@ extension Adapter {
             for (i, module) in layout.modules.enumerated() {
                 guard self.layout.modules[i].groups == module.groups, self.layout.modules[i].rank <= module.rank else {
                     throw LoragenError(
-                        .mismatch, "module '\(module.name)': rank \(self.layout.modules[i].rank) cannot be padded to "
+                        .mismatch,
+                        "module '\(module.name)': rank \(self.layout.modules[i].rank) cannot be padded to "
                             + "\(module.rank)")
                 }
                 for group in 0..<module.groups {

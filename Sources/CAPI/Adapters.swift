@@ -150,7 +150,7 @@ public func loragen_adapters_free(_ adapters: OpaquePointer?) {
 }
 
 extension AdapterFormat {
-    fileprivate init(_ code: Int32) throws(LoragenError) {
+    init(_ code: Int32) throws(LoragenError) {
         switch Int(code) {
         case LORAGEN_FORMAT_PEFT: self = .peft
         case LORAGEN_FORMAT_SAFETENSORS: self = .safetensors
@@ -161,7 +161,7 @@ extension AdapterFormat {
 }
 
 extension ElementType {
-    fileprivate init(_ code: Int32) throws(LoragenError) {
+    init(_ code: Int32) throws(LoragenError) {
         switch Int(code) {
         case LORAGEN_FLOAT32: self = .f32
         case LORAGEN_FLOAT16: self = .f16

@@ -76,7 +76,8 @@ import Testing
                 module("m.0.q"), module("m.1.q", alpha: 2.5),
                 ModuleShape(name: "m.2.q", inputs: 2, outputs: 7, rank: 1, alpha: 3, scaling: .rankStabilised),
                 ModuleShape(
-                    name: "m.3.c", kind: .convolution, inputs: 2, outputs: 6, kernel: [3, 1], groups: 2, rank: 4, alpha: 4),
+                    name: "m.3.c", kind: .convolution, inputs: 2, outputs: 6, kernel: [3, 1], groups: 2, rank: 4,
+                    alpha: 4),
                 ModuleShape(name: "m.3.d", inputs: 2, outputs: 7, rank: 1, alpha: 3, hasMagnitude: true),
                 ModuleShape(name: "m.3.e", kind: .embedding, inputs: 9, outputs: 2, rank: 1, alpha: 1),
                 ModuleShape(name: "m.3.t", kind: .transposedLinear, inputs: 9, outputs: 2, rank: 1, alpha: 1),
@@ -93,9 +94,10 @@ import Testing
             """
         let layout = try Layout(json: JSON.parse(text, source: "f"), source: "f")
         #expect(
-            try layout == Layout(
-                modules: [ModuleShape(name: "m.0.q", inputs: 4, outputs: 3, rank: 2, alpha: 4)], baseModel: "b",
-                targetModules: ["q"]))
+            try layout
+                == Layout(
+                    modules: [ModuleShape(name: "m.0.q", inputs: 4, outputs: 3, rank: 2, alpha: 4)], baseModel: "b",
+                    targetModules: ["q"]))
         #expect(try layout.json.text() == text)
     }
 
@@ -104,14 +106,16 @@ import Testing
         let changes: [Change] = [
             (.linear, [1], 1, 2, "a kernel of 1 sizes; expected none"), (.convolution, [], 1, 2, "expected 1 to 3"),
             (.convolution, [1, 1, 1, 1], 1, 2, "expected 1 to 3"), (.convolution, [0], 1, 2, "a kernel [0]"),
-            (.convolution, [-1, -1], 1, 2, "a kernel [-1, -1]"), (.convolution, [1 << 30, 1 << 30, 2], 1, 2, "a kernel"),
+            (.convolution, [-1, -1], 1, 2, "a kernel [-1, -1]"),
+            (.convolution, [1 << 30, 1 << 30, 2], 1, 2, "a kernel"),
             (.linear, [], 2, 2, "2 groups"), (.convolution, [1], 2, 3, "2 groups for rank 3"),
             (.convolution, [1], 4, 4, "4 groups for rank 4 and 6 outputs"), (.convolution, [1], 0, 2, "0 groups"),
         ]
         for change in changes {
             let error = failure {
                 _ = try ModuleShape(
-                    name: "m.0.q", kind: change.kind, inputs: 4, outputs: 6, kernel: change.kernel, groups: change.groups,
+                    name: "m.0.q", kind: change.kind, inputs: 4, outputs: 6, kernel: change.kernel,
+                    groups: change.groups,
                     rank: change.rank, alpha: 1)
             }
             #expect(error.code == .invalidArgument && contains(error.message, change.says), "\(error.message)")

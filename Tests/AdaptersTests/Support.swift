@@ -105,7 +105,9 @@ func product(_ adapter: Adapter, _ index: Int) -> [Double] {
     let module = adapter.layout.modules[index]
     var result = [Double](repeating: 0, count: module.outputs * module.columns)
     for group in 0..<module.groups {
-        let (a, b) = (adapter.factors(of: index, group: group).valuesA, adapter.factors(of: index, group: group).valuesB)
+        let (a, b) = (
+            adapter.factors(of: index, group: group).valuesA, adapter.factors(of: index, group: group).valuesB
+        )
         for i in 0..<module.groupOutputs {
             for k in 0..<module.groupRank {
                 let factor = module.scale * Double(b[i * module.groupRank + k])

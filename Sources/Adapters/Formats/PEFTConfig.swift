@@ -9,14 +9,11 @@ struct PEFTConfig {
     let alpha: Double
     let scaling: ModuleScaling
     let baseModel: String?
-    /// Sorted; `nil` when it is "all-linear" or a regular expression, which only PEFT with the base model can read.
-    let targetModules: [String]?
-    let excludeModules: [String]
+    let targets: PEFTTargets
     /// DoRA.
     let usesMagnitudes: Bool
     /// The linear layers keep their weights transposed.
     let isTransposed: Bool
-    let layers: [Int]?
     private let rankPattern: PEFTPatterns
     private let alphaPattern: PEFTPatterns
     /// Of the config, what a written adapter should carry on.
@@ -49,27 +46,14 @@ struct PEFTConfig {
         case .string(let name): baseModel = name
         default: throw Self.wrong(json, "base_model_name_or_path", "a string or null", source)
         }
-        switch json["target_modules"] ?? .null {
-        case .string(let text) where !text.isEmpty: targetModules = nil
-        case .array(let list) where !list.isEmpty && list.allSatisfy({ $0.string?.isEmpty == false }):
-            targetModules = list.compactMap(\.string).sorted(by: precedes)
-        default:
-            throw Self.wrong(
-                json, "target_modules",
-                "a list of module names (without it PEFT takes its own default and ignores the other tensors)", source)
-        }
+        targets = try PEFTTargets(json, source: source)
         usesMagnitudes = try Self.flag(json, "use_dora", source)
         isTransposed = try Self.flag(json, "fan_in_fan_out", source)
-        excludeModules = json["exclude_modules"]?.array?.compactMap(\.string) ?? []
-        layers = try Self.layers(json, source)
         var metadata: [String: String] = [:]
         if let task = json["task_type"]?.string { metadata["peft.task_type"] = task }
         if let revision = json["revision"]?.string { metadata["peft.revision"] = revision }
         self.metadata = metadata
     }
-
-    /// `targetModules` where they alone say which modules are adapted; a writer may then use them again.
-    var plainTargets: [String] { layers == nil && excludeModules.isEmpty ? targetModules ?? [] : [] }
 
     /// Rank and alpha of a module, by the patterns or the general values.
     func rankAndAlpha(of module: String) throws(LoragenError) -> (rank: Int, alpha: Double) {
@@ -86,32 +70,7 @@ struct PEFTConfig {
         return (rank, alphaPattern.value(for: module) ?? alpha)
     }
 
-    /// Throws `.mismatch` when PEFT would silently ignore the tensors of a module.
-    func checkTargets(_ module: ModuleShape) throws(LoragenError) {
-        func names(_ list: [String]) -> Bool {
-            list.contains { $0 == module.name || module.name.hasSuffix("." + $0) }
-        }
-        if let targetModules, !names(targetModules) {
-            throw LoragenError(
-                .mismatch,
-                "\(source): 'target_modules' does not name module '\(module.name)', whose tensors are in the adapter; "
-                    + "PEFT would ignore them")
-        }
-        if names(excludeModules) {
-            throw LoragenError(
-                .mismatch,
-                "\(source): 'exclude_modules' names module '\(module.name)', whose tensors are in the adapter; PEFT would "
-                    + "ignore them")
-        }
-        if let layers, let layer = module.layerIndex, !layers.contains(layer) {
-            throw LoragenError(
-                .mismatch,
-                "\(source): 'layers_to_transform' leaves layer \(layer) out, but tensors of '\(module.name)' are in the "
-                    + "adapter; PEFT would ignore them")
-        }
-    }
-
-    private static func wrong(_ json: JSON, _ field: String, _ expected: String, _ source: String) -> LoragenError {
+    static func wrong(_ json: JSON, _ field: String, _ expected: String, _ source: String) -> LoragenError {
         LoragenError(.format, "\(source): '\(field)' is \(json[field]?.kind ?? "missing"); expected \(expected)")
     }
 
@@ -120,15 +79,6 @@ struct PEFTConfig {
         case .null: return false
         case .bool(let value): return value
         default: throw wrong(json, field, "true or false", source)
-        }
-    }
-
-    private static func layers(_ json: JSON, _ source: String) throws(LoragenError) -> [Int]? {
-        switch json["layers_to_transform"] ?? .null {
-        case .null: return nil
-        case .integer(let layer): return [Int(layer)]
-        case .array(let list) where list.allSatisfy({ $0.integer != nil }): return list.compactMap(\.integer)
-        default: throw wrong(json, "layers_to_transform", "a whole number or a list of them", source)
         }
     }
 

@@ -135,7 +135,8 @@ struct PEFTParts<Value> {
                     + "\(config.source) expected [\(rank), in\(spots)] and [out, \(rank)\(ones)]")
         }
         let kind: ModuleKind =
-            isEmbedding ? .embedding : !kernel.isEmpty ? .convolution : config.isTransposed ? .transposedLinear : .linear
+            isEmbedding
+            ? .embedding : !kernel.isEmpty ? .convolution : config.isTransposed ? .transposedLinear : .linear
         let module: ModuleShape
         do throws(LoragenError) {
             module = try ModuleShape(
@@ -150,7 +151,7 @@ struct PEFTParts<Value> {
                 .mismatch,
                 "\(source): '\(shortened(magnitude.name))' is \(magnitude.shape); expected \(module.shapeMagnitude)")
         }
-        try config.checkTargets(module)
+        try config.targets.check(module)
         return module
     }
 }

@@ -20,7 +20,7 @@ extension PEFTFolder {
             modules.append(try part.module(name.text, config: config, source: source))
         }
         do throws(LoragenError) {
-            return try Layout(modules: modules, baseModel: config.baseModel, targetModules: config.plainTargets)
+            return try Layout(modules: modules, baseModel: config.baseModel, targetModules: config.targets.plainList)
         } catch {
             throw LoragenError(.unsupported, "\(source): \(error.message)")
         }

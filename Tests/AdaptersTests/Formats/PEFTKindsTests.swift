@@ -96,7 +96,9 @@ import Testing
         try compare(larger.adapter, name, 1e-5)
         #expect(larger.energyLost.allSatisfy { $0 < 1e-12 })
         for (i, module) in adapter.layout.modules.enumerated() where module.hasMagnitude {
-            let (a, b) = (try #require(adapter.layout.parts[i].magnitude), try #require(canonical.layout.parts[i].magnitude))
+            let (a, b) = (
+                try #require(adapter.layout.parts[i].magnitude), try #require(canonical.layout.parts[i].magnitude)
+            )
             #expect(Array(adapter.tensor(at: a).values) == Array(canonical.tensor(at: b).values))
         }
     }
@@ -151,11 +153,16 @@ import Testing
         }
         let refused: [(ModuleShape, String)] = [
             (try linear("model.layers.0.self_attn.query"), "does not end in one of"),
-            (try linear("model.layers.0.mlp.experts.0.up_proj"), "an expert"), (try linear("q_proj"), "outside the layers"),
+            (try linear("model.layers.0.mlp.experts.0.up_proj"), "an expert"),
+            (try linear("q_proj"), "outside the layers"),
             (
-                try ModuleShape(name: "m.0.q_proj", inputs: 1, outputs: 1, rank: 1, alpha: 1, hasMagnitude: true), "DoRA"
+                try ModuleShape(name: "m.0.q_proj", inputs: 1, outputs: 1, rank: 1, alpha: 1, hasMagnitude: true),
+                "DoRA"
             ),
-            (try ModuleShape(name: "m.0.q_proj", kind: .embedding, inputs: 1, outputs: 1, rank: 1, alpha: 1), "embedding"),
+            (
+                try ModuleShape(name: "m.0.q_proj", kind: .embedding, inputs: 1, outputs: 1, rank: 1, alpha: 1),
+                "embedding"
+            ),
             (try linear("m.0.q_proj", rank: 513), "513"),
         ]
         for (module, says) in refused {

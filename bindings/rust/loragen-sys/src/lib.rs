@@ -168,6 +168,17 @@ pub struct loragen_save_options {
     pub keep_alpha: i32,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_file_options {
+    pub struct_size: usize,
+    pub format: i32,
+    pub dtype: i32,
+    pub keep_alpha: i32,
+    pub sample: i32,
+    pub memory_limit: u64,
+}
+
 extern "C" {
     pub fn loragen_version() -> *const c_char;
     pub fn loragen_status_name(status: loragen_status) -> *const c_char;
@@ -215,6 +226,13 @@ extern "C" {
         out: *mut *mut loragen_adapters,
         generator: *const loragen_generator,
         request: *const loragen_request,
+    ) -> loragen_status;
+
+    pub fn loragen_generate_file(
+        generator: *const loragen_generator,
+        request: *const loragen_request,
+        path: *const c_char,
+        options: *const loragen_file_options,
     ) -> loragen_status;
 
     pub fn loragen_adapters_open(out: *mut *mut loragen_adapters, path: *const c_char) -> loragen_status;

@@ -189,21 +189,33 @@ impl<'a> Adapter<'a> {
 
     pub fn save_with(&self, path: impl AsRef<Path>, format: Format, options: SaveOptions) -> Result<()> {
         let path = c_path(path.as_ref())?;
-        let format = match format {
-            Format::Peft => sys::LORAGEN_FORMAT_PEFT,
-            Format::Safetensors => sys::LORAGEN_FORMAT_SAFETENSORS,
-            Format::Onnx => sys::LORAGEN_FORMAT_ONNX,
-        };
+        let format = format.code();
         let options = sys::loragen_save_options {
             struct_size: size_of::<sys::loragen_save_options>(),
-            dtype: match options.dtype {
-                DType::Float32 => sys::LORAGEN_FLOAT32,
-                DType::Float16 => sys::LORAGEN_FLOAT16,
-                DType::BFloat16 => sys::LORAGEN_BFLOAT16,
-            },
+            dtype: options.dtype.code(),
             keep_alpha: options.keep_alpha.into(),
         };
         let handle = self.adapters.handle.as_ptr();
         check(unsafe { sys::loragen_adapters_save(handle, self.sample, path.as_ptr(), format, &options) })
+    }
+}
+
+impl Format {
+    pub(crate) fn code(self) -> i32 {
+        match self {
+            Format::Peft => sys::LORAGEN_FORMAT_PEFT,
+            Format::Safetensors => sys::LORAGEN_FORMAT_SAFETENSORS,
+            Format::Onnx => sys::LORAGEN_FORMAT_ONNX,
+        }
+    }
+}
+
+impl DType {
+    pub(crate) fn code(self) -> i32 {
+        match self {
+            DType::Float32 => sys::LORAGEN_FLOAT32,
+            DType::Float16 => sys::LORAGEN_FLOAT16,
+            DType::BFloat16 => sys::LORAGEN_BFLOAT16,
+        }
     }
 }
