@@ -95,3 +95,10 @@ if Context.environment["LORAGEN_BENCHMARKS"] != nil {
             name: "scale", dependencies: ["Generators"], path: "Benchmarks/scale", swiftSettings: strict),
     ]
 }
+
+// The fuzzers' target, a static library that Tests/fuzz/run links with libFuzzer's main.
+if Context.environment["LORAGEN_FUZZING"] != nil {
+    package.products.append(.library(name: "Fuzz", type: .static, targets: ["Fuzz"]))
+    package.targets.append(
+        .target(name: "Fuzz", dependencies: ["Generators"], path: "Tests/fuzz/readers", swiftSettings: strict))
+}

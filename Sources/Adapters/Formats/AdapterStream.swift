@@ -33,9 +33,11 @@ public struct AdapterStream {
         modules: Modules
     ) throws(LoragenError) {
         switch format {
-        case .onnx:
+        case .onnx, .diffusers, .kohya, .gguf, .onnxAdapter, .npz:
             throw LoragenError(
-                .unsupported, "ONNX needs the adapter in memory; write it without a memory limit, or in another format")
+                .unsupported,
+                "the format \(format) needs the adapter in memory; write it without a memory limit, or as a PEFT folder or "
+                    + "safetensors file")
         case .safetensors:
             func all() throws(LoragenError) -> [String: String] {
                 try AdapterFile.metadata(metadata(), layout: form)
