@@ -106,14 +106,15 @@ def make_adapter(model, path, targets, **options):
         for name, parameter in peft.named_parameters():
             if "lora_" in name:
                 parameter.copy_(torch.randn_like(parameter) * 0.15)
-    peft.save_pretrained(path)
+    peft.save_pretrained(path, save_embedding_layers=False)
     with torch.no_grad():
         logits = peft.eval()(torch.tensor([TOKENS])).logits[0].numpy()
     return logits, peft.unload()
 
 
 def host(base, adapter=None):
-    model = Llama(base, n_ctx=64, n_batch=64, n_threads=2, logits_all=True, verbose=False, lora_path=adapter)
+    model = Llama(base, n_ctx=64, n_batch=64, n_threads=2, logits_all=True, verbose=False, lora_path=adapter,
+                  type_k=0, type_v=0)
     model.eval(TOKENS)
     logits = np.array(model.scores[: len(TOKENS)], dtype=np.float64)
     model.close()

@@ -153,24 +153,55 @@ enum class format : std::int32_t {
     peft = LORAGEN_FORMAT_PEFT,
     safetensors = LORAGEN_FORMAT_SAFETENSORS,
     onnx = LORAGEN_FORMAT_ONNX,
+    diffusers = LORAGEN_FORMAT_DIFFUSERS,
+    kohya = LORAGEN_FORMAT_KOHYA,
+    gguf = LORAGEN_FORMAT_GGUF,
+    onnx_adapter = LORAGEN_FORMAT_ONNX_ADAPTER,
+    npz = LORAGEN_FORMAT_NPZ,
 };
 
 enum class dtype : std::int32_t {
     float32 = LORAGEN_FLOAT32,
     float16 = LORAGEN_FLOAT16,
     bfloat16 = LORAGEN_BFLOAT16,
+    q8_0 = LORAGEN_Q8_0, // GGUF alone
 };
 
 struct save_options {
     loragen::dtype dtype = dtype::float32;
     bool keep_alpha = false;
+    std::string base;      // GGUF: the base model's GGUF file, config.json or folder
+    bool peft_names = false; // .onnx_adapter: PEFT's keys and shapes instead of Olive's
+    bool portable = false; // only what every host of language models loads and computes alike
+    int layers = 0;        // of the base model, for `portable`. 0: as many as the adapter reaches
+    std::string model;     // kohya: "sd1", "sdxl" or "flux"; empty: what the modules say
 };
 
+/// What a check of an adapter found.
+class verification {
+public:
+    /// Checks the adapter at `adapter`, in any format, against the base model at `base` and the norms of the corpus at
+    /// `corpus`; either may be empty.
+    explicit verification(const std::string &adapter, const std::string &base = {}, const std::string &corpus = {}) {
+        loragen_verification *handle = nullptr;
+        detail::check(loragen_verify(&handle, adapter.c_str(), base.empty() ? nullptr : base.c_str(),
+                                     corpus.empty() ? nullptr : corpus.c_str()));
+        handle_.reset(handle);
+    }
+
+    std::size_t errors() const noexcept { return loragen_verification_errors(handle_.get()); }
+    std::size_t warnings() const noexcept { return loragen_verification_warnings(handle_.get()); }
+    std::string_view text() const { return detail::text(loragen_verification_text(handle_.get())); }
+    std::string_view json() const { return detail::text(loragen_verification_json(handle_.get())); }
+
+private:
+    detail::owner<loragen_verification, loragen_verification_free> handle_;
+};
 
 /// One or more adapters of one layout, in memory.
 class adapters {
 public:
-    /// Reads a PEFT folder, or a .safetensors file that this library wrote.
+    /// Reads an adapter in any format; see loragen_adapters_open().
     explicit adapters(const std::string &path) {
         loragen_adapters *handle = nullptr;
         detail::check(loragen_adapters_open(&handle, path.c_str()));
@@ -226,6 +257,11 @@ public:
         loragen_save_options c_options = LORAGEN_SAVE_OPTIONS_INIT;
         c_options.dtype = static_cast<std::int32_t>(options.dtype);
         c_options.keep_alpha = options.keep_alpha;
+        c_options.base = options.base.empty() ? nullptr : options.base.c_str();
+        c_options.naming = options.peft_names ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE;
+        c_options.portable = options.portable;
+        c_options.layers = options.layers;
+        c_options.model = options.model.empty() ? nullptr : options.model.c_str();
         detail::check(
             loragen_adapters_save(get(), sample, path.c_str(), static_cast<std::int32_t>(format), &c_options));
     }
@@ -424,6 +460,54 @@ public:
 private:
     detail::owner<loragen_corpus, loragen_corpus_free> handle_;
 };
+
+/// What was measured on adapters.
+class analysis {
+public:
+    /// By the schema in docs/doctor.md.
+    std::string_view json() const { return detail::text(loragen_analysis_json(get())); }
+    /// For people.
+    std::string_view text() const { return detail::text(loragen_analysis_text(get())); }
+    /// A picture; empty unless it comes from diagnose().
+    std::string_view svg() const { return detail::text(loragen_analysis_svg(get())); }
+    /// Findings that stand in the way of training.
+    std::size_t errors() const noexcept { return loragen_analysis_errors(get()); }
+
+    /// Takes over a handle of the C interface.
+    explicit analysis(loragen_analysis *handle) noexcept : handle_(handle) {}
+    loragen_analysis *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<loragen_analysis, loragen_analysis_free> handle_;
+};
+
+/// Two samples side by side, as updates of the base model.
+inline analysis compare(const adapters &a, const adapters &b, std::size_t sample_a = 0, std::size_t sample_b = 0) {
+    loragen_analysis *handle = nullptr;
+    detail::check(loragen_compare(&handle, a.get(), sample_a, b.get(), sample_b));
+    return analysis(handle);
+}
+
+/// The adapters below a folder that are most similar to a sample; 0: all.
+inline analysis nearest(const adapters &adapters, const std::string &folder, std::size_t count = 0,
+                        std::size_t sample = 0) {
+    loragen_analysis *handle = nullptr;
+    detail::check(loragen_nearest(&handle, adapters.get(), sample, folder.c_str(), count));
+    return analysis(handle);
+}
+
+/// loragen_doctor(): a folder of adapters before training.
+inline analysis diagnose(const std::string &path, std::uint64_t memory_limit = 0,
+                         const progress_callback &progress = {}) {
+    detail::callback_guard guard(progress);
+    loragen_doctor_options options = LORAGEN_DOCTOR_OPTIONS_INIT;
+    options.memory_limit = memory_limit;
+    options.progress = guard.function();
+    options.payload = &guard;
+    loragen_analysis *handle = nullptr;
+    guard.check(loragen_doctor(&handle, path.c_str(), &options));
+    return analysis(handle);
+}
 
 struct training_options {
     std::string method = "cond-pdiff";

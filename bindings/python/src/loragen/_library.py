@@ -96,7 +96,16 @@ class CRequest(Sized):
 
 
 class CSaveOptions(Sized):
-    _fields_ = [("struct_size", c_size_t), ("dtype", c_int32), ("keep_alpha", c_int32)]
+    _fields_ = [
+        ("struct_size", c_size_t), ("dtype", c_int32), ("keep_alpha", c_int32), ("base", c_char_p),
+        ("naming", c_int32), ("portable", c_int32), ("layers", c_int32), ("model", c_char_p),
+    ]
+
+
+class CDoctorOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("memory_limit", c_uint64), ("progress", ProgressCallback), ("payload", c_void_p),
+    ]
 
 
 class CFileOptions(Sized):
@@ -137,6 +146,18 @@ _SIGNATURES = {
     "loragen_adapters_dlpack": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_size_t]),
     "loragen_adapters_save": (_STATUS, [c_void_p, c_size_t, c_char_p, c_int32, POINTER(CSaveOptions)]),
     "loragen_adapters_free": (None, [c_void_p]),
+    "loragen_verify": (_STATUS, [POINTER(c_void_p), c_char_p, c_char_p, c_char_p]),
+    "loragen_verification_json": (c_char_p, [c_void_p]),
+    "loragen_verification_text": (c_char_p, [c_void_p]),
+    "loragen_verification_free": (None, [c_void_p]),
+    "loragen_compare": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_void_p, c_size_t]),
+    "loragen_nearest": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_char_p, c_size_t]),
+    "loragen_doctor": (_STATUS, [POINTER(c_void_p), c_char_p, POINTER(CDoctorOptions)]),
+    "loragen_analysis_json": (c_char_p, [c_void_p]),
+    "loragen_analysis_text": (c_char_p, [c_void_p]),
+    "loragen_analysis_svg": (c_char_p, [c_void_p]),
+    "loragen_analysis_errors": (c_size_t, [c_void_p]),
+    "loragen_analysis_free": (None, [c_void_p]),
 }
 
 _library: CDLL | None = None

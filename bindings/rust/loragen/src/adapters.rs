@@ -1,5 +1,5 @@
 use crate::error::{check, Result};
-use crate::{c_path, text, values};
+use crate::{c_path, optional, pointer, text, values};
 use loragen_sys as sys;
 use std::mem::{size_of, MaybeUninit};
 use std::path::Path;
@@ -58,6 +58,16 @@ pub enum Format {
     Safetensors,
     /// One file: the tensors as initializers.
     Onnx,
+    /// One file for a diffusers pipeline.
+    Diffusers,
+    /// One file with kohya's names, for ComfyUI, A1111, Forge and diffusers.
+    Kohya,
+    /// One file for llama.cpp.
+    Gguf,
+    /// One file for ONNX Runtime's LoraAdapter.
+    OnnxAdapter,
+    /// One file for numpy.load.
+    Npz,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,10 +79,20 @@ pub enum DType {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SaveOptions {
+pub struct SaveOptions<'a> {
     pub dtype: DType,
     /// Keep the layout's alpha in the file, instead of alpha = rank with the scale inside B.
     pub keep_alpha: bool,
+    /// GGUF: the base model's GGUF file, config.json or folder.
+    pub base: Option<&'a str>,
+    /// `.onnx_adapter`: PEFT's keys and shapes instead of Olive's.
+    pub peft_names: bool,
+    /// Only what every host of language models loads and computes alike.
+    pub portable: bool,
+    /// Of the base model, for `portable`; 0: as many as the adapter reaches.
+    pub layers: i32,
+    /// Kohya: "sd1", "sdxl" or "flux"; `None`: what the modules say.
+    pub model: Option<&'a str>,
 }
 
 /// One or more adapters of one layout, in memory.
@@ -86,7 +106,7 @@ unsafe impl Send for Adapters {}
 unsafe impl Sync for Adapters {}
 
 impl Adapters {
-    /// Reads a PEFT folder, or a .safetensors file that this library wrote.
+    /// Reads an adapter: a PEFT folder, or a file in any format that this library writes.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = c_path(path.as_ref())?;
         Self::make(|out| check(unsafe { sys::loragen_adapters_open(out, path.as_ptr()) }))
@@ -177,6 +197,11 @@ impl<'a> Adapter<'a> {
         self.tensors().find(|tensor| tensor.name == name)
     }
 
+    /// The handle and the sample, for C calls.
+    pub(crate) fn raw(&self) -> (*const sys::loragen_adapters, usize) {
+        (self.adapters.handle.as_ptr(), self.sample)
+    }
+
     /// Where the adapter comes from, as JSON.
     pub fn origin(&self) -> Option<&'a str> {
         unsafe { text(sys::loragen_adapters_origin(self.adapters.handle.as_ptr(), self.sample)) }
@@ -187,13 +212,19 @@ impl<'a> Adapter<'a> {
         self.save_with(path, format, SaveOptions::default())
     }
 
-    pub fn save_with(&self, path: impl AsRef<Path>, format: Format, options: SaveOptions) -> Result<()> {
+    pub fn save_with(&self, path: impl AsRef<Path>, format: Format, options: SaveOptions<'_>) -> Result<()> {
         let path = c_path(path.as_ref())?;
         let format = format.code();
+        let (base, model) = (optional(options.base)?, optional(options.model)?);
         let options = sys::loragen_save_options {
             struct_size: size_of::<sys::loragen_save_options>(),
             dtype: options.dtype.code(),
             keep_alpha: options.keep_alpha.into(),
+            base: pointer(&base),
+            naming: if options.peft_names { sys::LORAGEN_NAMING_PEFT } else { sys::LORAGEN_NAMING_OLIVE },
+            portable: options.portable.into(),
+            layers: options.layers,
+            model: pointer(&model),
         };
         let handle = self.adapters.handle.as_ptr();
         check(unsafe { sys::loragen_adapters_save(handle, self.sample, path.as_ptr(), format, &options) })
@@ -206,6 +237,11 @@ impl Format {
             Format::Peft => sys::LORAGEN_FORMAT_PEFT,
             Format::Safetensors => sys::LORAGEN_FORMAT_SAFETENSORS,
             Format::Onnx => sys::LORAGEN_FORMAT_ONNX,
+            Format::Diffusers => sys::LORAGEN_FORMAT_DIFFUSERS,
+            Format::Kohya => sys::LORAGEN_FORMAT_KOHYA,
+            Format::Gguf => sys::LORAGEN_FORMAT_GGUF,
+            Format::OnnxAdapter => sys::LORAGEN_FORMAT_ONNX_ADAPTER,
+            Format::Npz => sys::LORAGEN_FORMAT_NPZ,
         }
     }
 }

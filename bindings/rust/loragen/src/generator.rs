@@ -160,7 +160,7 @@ impl Generator {
         request: &Request<'_>,
         path: impl AsRef<Path>,
         format: Format,
-        options: SaveOptions,
+        options: SaveOptions<'_>,
         sample: i32,
         memory_limit: u64,
     ) -> Result<()> {
