@@ -92,6 +92,8 @@ if Context.environment["LORAGEN_BENCHMARKS"] != nil {
         .executableTarget(
             name: "bench", dependencies: ["CPeak", "NN"], path: "Benchmarks/bench", swiftSettings: strict),
         .executableTarget(
+            name: "scale", dependencies: ["Generators"], path: "Benchmarks/scale", swiftSettings: strict),
+        .executableTarget(
             name: "bench-safetensors", dependencies: ["Adapters"], path: "Benchmarks/safetensors/bench",
             swiftSettings: strict),
     ]

@@ -355,6 +355,30 @@ public:
     /// generate_lora().
     adapters generate(const request &request) const {
         detail::callback_guard guard(request.progress);
+        loragen_request c_request = asked(request, guard);
+        loragen_adapters *handle = nullptr;
+        guard.check(generate_lora(&handle, get(), &c_request));
+        return adapters(handle);
+    }
+
+    /// loragen_generate_file(): one sample, written while it is made, with at most `memory_limit` bytes (0: no limit).
+    void generate_file(const request &request, const std::string &path, loragen::format format = format::peft,
+                       save_options options = {}, std::uint64_t memory_limit = 0, std::int32_t sample = 0) const {
+        detail::callback_guard guard(request.progress);
+        loragen_request c_request = asked(request, guard);
+        loragen_file_options c_options = LORAGEN_FILE_OPTIONS_INIT;
+        c_options.format = static_cast<std::int32_t>(format);
+        c_options.dtype = static_cast<std::int32_t>(options.dtype);
+        c_options.keep_alpha = options.keep_alpha;
+        c_options.sample = sample;
+        c_options.memory_limit = memory_limit;
+        guard.check(loragen_generate_file(get(), &c_request, path.c_str(), &c_options));
+    }
+
+    loragen_generator *get() const noexcept { return handle_.get(); }
+
+private:
+    static loragen_request asked(const request &request, detail::callback_guard &guard) {
         loragen_request c_request = LORAGEN_REQUEST_INIT;
         c_request.condition = request.condition.empty() ? nullptr : request.condition.data();
         c_request.condition_length = request.condition.size();
@@ -366,14 +390,9 @@ public:
         c_request.sampler = detail::c_string(request.sampler);
         c_request.progress = guard.function();
         c_request.payload = &guard;
-        loragen_adapters *handle = nullptr;
-        guard.check(generate_lora(&handle, get(), &c_request));
-        return adapters(handle);
+        return c_request;
     }
 
-    loragen_generator *get() const noexcept { return handle_.get(); }
-
-private:
     detail::owner<loragen_generator, loragen_generator_free> handle_;
 };
 

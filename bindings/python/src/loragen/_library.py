@@ -85,6 +85,9 @@ class CGeneratorInfo(Sized):
 
 
 class CRequest(Sized):
+    kept: object = None
+    """What `condition` points into."""
+
     _fields_ = [
         ("struct_size", c_size_t), ("condition", c_void_p), ("condition_length", c_size_t), ("bits", c_char_p),
         ("seed", c_uint64), ("samples", c_int32), ("steps", c_int32), ("guidance", c_float), ("sampler", c_char_p),
@@ -119,6 +122,13 @@ class CApplyOptions(Sized):
     ]
 
 
+class CFileOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("format", c_int32), ("dtype", c_int32), ("keep_alpha", c_int32), ("sample", c_int32),
+        ("memory_limit", c_uint64),
+    ]
+
+
 # name: (result, arguments). A status is checked by `call`.
 _STATUS = c_int32
 _SIGNATURES = {
@@ -139,6 +149,7 @@ _SIGNATURES = {
     "loragen_generator_report": (c_char_p, [c_void_p]),
     "loragen_generator_free": (None, [c_void_p]),
     "generate_lora": (_STATUS, [POINTER(c_void_p), c_void_p, POINTER(CRequest)]),
+    "loragen_generate_file": (_STATUS, [c_void_p, POINTER(CRequest), c_char_p, POINTER(CFileOptions)]),
     "loragen_adapters_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
     "loragen_adapters_open_for": (_STATUS, [POINTER(c_void_p), c_char_p, c_char_p]),
     "loragen_adapters_count": (c_size_t, [c_void_p]),

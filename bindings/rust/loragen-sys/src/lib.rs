@@ -230,6 +230,17 @@ pub struct loragen_apply_options {
     pub payload: *mut c_void,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_file_options {
+    pub struct_size: usize,
+    pub format: i32,
+    pub dtype: i32,
+    pub keep_alpha: i32,
+    pub sample: i32,
+    pub memory_limit: u64,
+}
+
 extern "C" {
     pub fn loragen_convert(
         source: *const c_char,
@@ -295,6 +306,13 @@ extern "C" {
         out: *mut *mut loragen_adapters,
         generator: *const loragen_generator,
         request: *const loragen_request,
+    ) -> loragen_status;
+
+    pub fn loragen_generate_file(
+        generator: *const loragen_generator,
+        request: *const loragen_request,
+        path: *const c_char,
+        options: *const loragen_file_options,
     ) -> loragen_status;
 
     pub fn loragen_adapters_open(out: *mut *mut loragen_adapters, path: *const c_char) -> loragen_status;
