@@ -266,27 +266,13 @@ impl<'a> Adapter<'a> {
     }
 }
 
-impl Format {
-    pub(crate) fn code(self) -> i32 {
-        match self {
-            Format::Peft => sys::LORAGEN_FORMAT_PEFT,
-            Format::Safetensors => sys::LORAGEN_FORMAT_SAFETENSORS,
-            Format::Onnx => sys::LORAGEN_FORMAT_ONNX,
-            Format::Diffusers => sys::LORAGEN_FORMAT_DIFFUSERS,
-            Format::Kohya => sys::LORAGEN_FORMAT_KOHYA,
-            Format::Gguf => sys::LORAGEN_FORMAT_GGUF,
-            Format::OnnxAdapter => sys::LORAGEN_FORMAT_ONNX_ADAPTER,
-            Format::Npz => sys::LORAGEN_FORMAT_NPZ,
-        }
-    }
-}
-
 impl DType {
     pub(crate) fn code(self) -> i32 {
         match self {
             DType::Float32 => sys::LORAGEN_FLOAT32,
             DType::Float16 => sys::LORAGEN_FLOAT16,
             DType::BFloat16 => sys::LORAGEN_BFLOAT16,
+            DType::Q8_0 => sys::LORAGEN_Q8_0,
         }
     }
 }
