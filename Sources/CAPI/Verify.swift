@@ -10,8 +10,8 @@ import Tensor
 final class VerificationBox {
     fileprivate let errors: Int
     fileprivate let warnings: Int
-    fileprivate let text: UnsafePointer<CChar>?
-    fileprivate let json: UnsafePointer<CChar>?
+    fileprivate let text: UnsafePointer<CChar>
+    fileprivate let json: UnsafePointer<CChar>
     private let arena = Arena()
 
     init(_ verification: Verification) throws(LoragenError) {
