@@ -91,6 +91,9 @@ if Context.environment["LORAGEN_BENCHMARKS"] != nil {
         .target(name: "CPeak", path: "Benchmarks/CPeak", cSettings: strictC + [.unsafeFlags(["-O3"])]),
         .executableTarget(
             name: "bench", dependencies: ["CPeak", "NN"], path: "Benchmarks/bench", swiftSettings: strict),
+        .executableTarget(
+            name: "bench-safetensors", dependencies: ["Adapters"], path: "Benchmarks/safetensors/bench",
+            swiftSettings: strict),
     ]
 }
 

@@ -173,9 +173,9 @@ typedef int32_t (*loragen_progress_callback)(const loragen_progress *progress, v
 
 typedef struct loragen_training_options {
     size_t struct_size;
-    /* "cond-pdiff", or one of the baselines: "mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge", "mlp". */
+    /* "cond-pdiff", "rpg", or a baseline: "mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge", "mlp". */
     const char *method;
-    /* A preset of the method; docs/cond-pdiff.md lists them. NULL: "default". */
+    /* A preset of the method; docs/cond-pdiff.md and docs/rpg.md list them. NULL: "default". */
     const char *preset;
     /* A JSON object that overrides single settings of the preset, {"steps": 4000}; NULL: none. */
     const char *settings;

@@ -110,6 +110,12 @@ FIELD(loragen_apply_options, base, 24);
 FIELD(loragen_apply_options, note, 32);
 FIELD(loragen_apply_options, payload, 40);
 
+SIZE(loragen_doctor_options, 32);
+FIELD(loragen_doctor_options, struct_size, 0);
+FIELD(loragen_doctor_options, memory_limit, 8);
+FIELD(loragen_doctor_options, progress, 16);
+FIELD(loragen_doctor_options, payload, 24);
+
 /* The numbers are part of the interface too. */
 _Static_assert(LORAGEN_INTERNAL == 10 && LORAGEN_CANCELLED == 9 && LORAGEN_IO == 2, "statuses");
 _Static_assert(LORAGEN_CONDITION_BITS == 2 && LORAGEN_SPLIT_TEST == 2 && LORAGEN_BFLOAT16 == 2, "kinds");

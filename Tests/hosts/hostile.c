@@ -524,6 +524,64 @@ static void results(void) {
     free((void *)out);
 }
 
+static void analyses(void) {
+    loragen_analysis *analysis = poison;
+    loragen_adapters *adapters = NULL;
+    loragen_generator *generator = NULL;
+    CLAIM(loragen_generator_open(&generator, generator_path) == LORAGEN_OK);
+    loragen_generator_info info = LORAGEN_GENERATOR_INFO_INIT;
+    CLAIM(loragen_generator_describe(generator, &info) == LORAGEN_OK);
+    char *bits = calloc(info.condition_length + 1, 1);
+    memset(bits, '0', info.condition_length);
+    loragen_request request = LORAGEN_REQUEST_INIT;
+    request.bits = bits;
+    CLAIM(generate_lora(&adapters, generator, &request) == LORAGEN_OK);
+    loragen_generator_free(generator);
+    free(bits);
+
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_compare(NULL, adapters, 0, adapters, 0));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_compare(&analysis, NULL, 0, adapters, 0));
+    CLAIM(analysis == NULL);
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_compare(&analysis, adapters, 1, adapters, 0));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_compare(&analysis, adapters, 0, adapters, SIZE_MAX));
+    CLAIM(loragen_compare(&analysis, adapters, 0, adapters, 0) == LORAGEN_OK);
+    CLAIM(loragen_analysis_json(analysis)[0] == '{' && strstr(loragen_analysis_text(analysis), "cosine"));
+    CLAIM(loragen_analysis_svg(analysis) == NULL && loragen_analysis_errors(analysis) == 0);
+    loragen_analysis_free(analysis);
+
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_nearest(&analysis, NULL, 0, corpus_path, 1));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_nearest(&analysis, adapters, 7, corpus_path, 1));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_nearest(&analysis, adapters, 0, NULL, 1));
+    FAILS(LORAGEN_IO, loragen_nearest(&analysis, adapters, 0, "/does/not/exist", 1));
+    REFUSES(loragen_nearest(&analysis, adapters, 0, "/dev/null", 1));
+    CLAIM(loragen_nearest(&analysis, adapters, 0, corpus_path, SIZE_MAX) == LORAGEN_OK);
+    loragen_analysis_free(analysis);
+    loragen_adapters_free(adapters);
+
+    loragen_doctor_options options = LORAGEN_DOCTOR_OPTIONS_INIT;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_doctor(NULL, corpus_path, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_doctor(&analysis, NULL, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_doctor(&analysis, not_utf8, NULL));
+    FAILS(LORAGEN_IO, loragen_doctor(&analysis, "/does/not/exist", &options));
+    REFUSES(loragen_doctor(&analysis, "/dev/zero", &options));
+    int calls = 0;
+    options.progress = cancel;
+    options.payload = &calls;
+    FAILS(LORAGEN_CANCELLED, loragen_doctor(&analysis, corpus_path, &options));
+    CLAIM(calls == 1 && analysis == NULL);
+    options.progress = NULL;
+    options.memory_limit = 1;
+    CLAIM(loragen_doctor(&analysis, corpus_path, &options) == LORAGEN_OK);
+    CLAIM(strstr(loragen_analysis_svg(analysis), "<svg") && loragen_analysis_errors(analysis) == 0);
+    loragen_analysis_free(analysis);
+    options.struct_size = 3;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_doctor(&analysis, corpus_path, &options));
+
+    CLAIM(!loragen_analysis_json(NULL) && !loragen_analysis_text(NULL) && !loragen_analysis_svg(NULL));
+    CLAIM(loragen_analysis_errors(NULL) == 0);
+    loragen_analysis_free(NULL);
+}
+
 int main(int argc, char **argv) {
     if (argc != 4) {
         fprintf(stderr, "usage: %s GENERATOR CORPUS WORK\n", argv[0]);
@@ -538,5 +596,6 @@ int main(int argc, char **argv) {
     generators();
     requests();
     results();
+    analyses();
     return claim_result("survives hostile arguments in every function");
 }

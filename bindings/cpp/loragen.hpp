@@ -449,6 +449,54 @@ private:
     detail::owner<loragen_corpus, loragen_corpus_free> handle_;
 };
 
+/// What was measured on adapters.
+class analysis {
+public:
+    /// By the schema in docs/doctor.md.
+    std::string_view json() const { return detail::text(loragen_analysis_json(get())); }
+    /// For people.
+    std::string_view text() const { return detail::text(loragen_analysis_text(get())); }
+    /// A picture; empty unless it comes from diagnose().
+    std::string_view svg() const { return detail::text(loragen_analysis_svg(get())); }
+    /// Findings that stand in the way of training.
+    std::size_t errors() const noexcept { return loragen_analysis_errors(get()); }
+
+    /// Takes over a handle of the C interface.
+    explicit analysis(loragen_analysis *handle) noexcept : handle_(handle) {}
+    loragen_analysis *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<loragen_analysis, loragen_analysis_free> handle_;
+};
+
+/// Two samples side by side, as updates of the base model.
+inline analysis compare(const adapters &a, const adapters &b, std::size_t sample_a = 0, std::size_t sample_b = 0) {
+    loragen_analysis *handle = nullptr;
+    detail::check(loragen_compare(&handle, a.get(), sample_a, b.get(), sample_b));
+    return analysis(handle);
+}
+
+/// The adapters below a folder that are most similar to a sample; 0: all.
+inline analysis nearest(const adapters &adapters, const std::string &folder, std::size_t count = 0,
+                        std::size_t sample = 0) {
+    loragen_analysis *handle = nullptr;
+    detail::check(loragen_nearest(&handle, adapters.get(), sample, folder.c_str(), count));
+    return analysis(handle);
+}
+
+/// loragen_doctor(): a folder of adapters before training.
+inline analysis diagnose(const std::string &path, std::uint64_t memory_limit = 0,
+                         const progress_callback &progress = {}) {
+    detail::callback_guard guard(progress);
+    loragen_doctor_options options = LORAGEN_DOCTOR_OPTIONS_INIT;
+    options.memory_limit = memory_limit;
+    options.progress = guard.function();
+    options.payload = &guard;
+    loragen_analysis *handle = nullptr;
+    guard.check(loragen_doctor(&handle, path.c_str(), &options));
+    return analysis(handle);
+}
+
 struct training_options {
     std::string method = "cond-pdiff";
     std::string preset;     // empty: "default"

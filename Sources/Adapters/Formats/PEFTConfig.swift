@@ -3,6 +3,9 @@ import Tensor
 /// What `adapter_config.json` says, as far as it bears on the numbers. PEFT 0.21.2, LoraConfig.
 struct PEFTConfig {
     static let fileName = "adapter_config.json"
+    private static let taskTypes = [
+        "SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION",
+    ]
 
     let source: String
     let rank: Int
@@ -66,7 +69,11 @@ struct PEFTConfig {
         usesMagnitudes = try Self.flag(json, "use_dora", source)
         isTransposed = try Self.flag(json, "fan_in_fan_out", source)
         var metadata: [String: String] = [:]
-        if let task = json["task_type"]?.string { metadata["peft.task_type"] = task }
+        switch json["task_type"] ?? .null {
+        case .null: break
+        case .string(let task) where Self.taskTypes.contains(task): metadata["peft.task_type"] = task
+        default: throw Self.wrong(json, "task_type", "null or one of \(Self.taskTypes.joined(separator: " "))", source)
+        }
         if let revision = json["revision"]?.string { metadata["peft.revision"] = revision }
         self.metadata = metadata
     }

@@ -169,6 +169,8 @@ import Testing
         (#""layers_to_transform":[1,2],"layers_pattern":"m""#, "leaves layer 0 out", .mismatch),
         (#""layers_to_transform":0"#, "no layer in the name of", .mismatch),
         (#""layers_to_transform":"0""#, "'layers_to_transform' is the string", .format),
+        (#""task_type":"TALKING""#, "'task_type' is the string \"TALKING\"", .format),
+        (#""task_type":1"#, "'task_type' is the number 1", .format),
         (#""bias":"all""#, "'bias' is the string \"all\"", .unsupported),
         (#""bias":"lora_only""#, "'bias'", .unsupported),
         (#""use_dora":true"#, "has no lora_magnitude_vector", .mismatch),

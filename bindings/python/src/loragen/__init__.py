@@ -6,6 +6,7 @@
 """
 
 from ._adapters import Adapter, Adapters, DType, Format, Module, Tensor
+from ._analysis import Analysis, compare, doctor, nearest
 from ._apply import Apply, apply, convert
 from ._corpus import Corpus, CorpusEntry, Split
 from ._errors import (
@@ -30,6 +31,7 @@ from ._verify import verify
 __all__ = [
     "Adapter",
     "Adapters",
+    "Analysis",
     "Apply",
     "CancelledError",
     "Corpus",
@@ -52,8 +54,11 @@ __all__ = [
     "UnsupportedError",
     "VersionError",
     "apply",
+    "compare",
     "convert",
+    "doctor",
     "load_library",
+    "nearest",
     "set_threads",
     "threads",
     "train",

@@ -113,6 +113,12 @@ class CApplyOptions(Sized):
     ]
 
 
+class CDoctorOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("memory_limit", c_uint64), ("progress", ProgressCallback), ("payload", c_void_p),
+    ]
+
+
 # name: (result, arguments). A status is checked by `call`.
 _STATUS = c_int32
 _SIGNATURES = {
@@ -150,6 +156,14 @@ _SIGNATURES = {
     "loragen_verification_json": (c_char_p, [c_void_p]),
     "loragen_verification_text": (c_char_p, [c_void_p]),
     "loragen_verification_free": (None, [c_void_p]),
+    "loragen_compare": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_void_p, c_size_t]),
+    "loragen_nearest": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_char_p, c_size_t]),
+    "loragen_doctor": (_STATUS, [POINTER(c_void_p), c_char_p, POINTER(CDoctorOptions)]),
+    "loragen_analysis_json": (c_char_p, [c_void_p]),
+    "loragen_analysis_text": (c_char_p, [c_void_p]),
+    "loragen_analysis_svg": (c_char_p, [c_void_p]),
+    "loragen_analysis_errors": (c_size_t, [c_void_p]),
+    "loragen_analysis_free": (None, [c_void_p]),
 }
 
 _library: CDLL | None = None

@@ -216,6 +216,20 @@ pub struct loragen_apply_options {
     pub payload: *mut c_void,
 }
 
+#[repr(C)]
+pub struct loragen_analysis {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_doctor_options {
+    pub struct_size: usize,
+    pub memory_limit: u64,
+    pub progress: loragen_progress_callback,
+    pub payload: *mut c_void,
+}
+
 extern "C" {
     pub fn loragen_convert(
         source: *const c_char,
@@ -325,4 +339,28 @@ extern "C" {
     pub fn loragen_verification_text(verification: *const loragen_verification) -> *const c_char;
     pub fn loragen_verification_json(verification: *const loragen_verification) -> *const c_char;
     pub fn loragen_verification_free(verification: *mut loragen_verification);
+    pub fn loragen_compare(
+        out: *mut *mut loragen_analysis,
+        a: *const loragen_adapters,
+        sample_a: usize,
+        b: *const loragen_adapters,
+        sample_b: usize,
+    ) -> loragen_status;
+    pub fn loragen_nearest(
+        out: *mut *mut loragen_analysis,
+        adapters: *const loragen_adapters,
+        sample: usize,
+        folder: *const c_char,
+        count: usize,
+    ) -> loragen_status;
+    pub fn loragen_doctor(
+        out: *mut *mut loragen_analysis,
+        path: *const c_char,
+        options: *const loragen_doctor_options,
+    ) -> loragen_status;
+    pub fn loragen_analysis_json(analysis: *const loragen_analysis) -> *const c_char;
+    pub fn loragen_analysis_text(analysis: *const loragen_analysis) -> *const c_char;
+    pub fn loragen_analysis_svg(analysis: *const loragen_analysis) -> *const c_char;
+    pub fn loragen_analysis_errors(analysis: *const loragen_analysis) -> usize;
+    pub fn loragen_analysis_free(analysis: *mut loragen_analysis);
 }

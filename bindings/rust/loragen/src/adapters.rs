@@ -242,6 +242,11 @@ impl<'a> Adapter<'a> {
         self.tensors().find(|tensor| tensor.name == name)
     }
 
+    /// The handle and the sample, for C calls.
+    pub(crate) fn raw(&self) -> (*const sys::loragen_adapters, usize) {
+        (self.adapters.handle.as_ptr(), self.sample)
+    }
+
     /// Where the adapter comes from, as JSON.
     pub fn origin(&self) -> Option<&'a str> {
         unsafe { text(sys::loragen_adapters_origin(self.adapters.handle.as_ptr(), self.sample)) }
