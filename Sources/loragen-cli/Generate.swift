@@ -128,7 +128,9 @@ struct Generate: ParsableCommand {
             let path = samples == 1 ? path : numbered(path, Int(sample))
             var options = loragen_file_options()
             options.struct_size = MemoryLayout<loragen_file_options>.size
-            (options.format, options.dtype, options.keep_alpha) = (format.code, dtype.code, keepAlpha ? 1 : 0)
+            (options.format, options.dtype, options.keep_alpha) = (
+                format.code, saving.dtype.code, saving.keepAlpha ? 1 : 0
+            )
             (options.sample, options.memory_limit) = (sample, memoryLimit)
             try call(
                 withRequest(bits) { request in
