@@ -20,7 +20,9 @@ import Testing
         return try Adapter(layout: layout, values: (0..<layout.valueCount).map { _ in random.normal() })
     }
 
-    @Test("Shards: weights get the update, all other bytes stay, and unmerging undoes it", arguments: [ElementType.f32, .bf16])
+    @Test(
+        "Shards: weights get the update, all other bytes stay, and unmerging undoes it",
+        arguments: [ElementType.f32, .bf16])
     func shards(type: ElementType) throws {
         let adapter = try randomAdapter()
         try adapter.write(to: scratch("adapter"), format: .peft, options: WriteOptions(form: .kept))
@@ -38,16 +40,19 @@ import Testing
                 buffers.append(buffer)
                 weights[module.name] = values
                 try writer.add(
-                    module.name + ".weight", shape: [module.outputs, module.inputs], floats: UnsafeBufferPointer(buffer),
+                    module.name + ".weight", shape: [module.outputs, module.inputs],
+                    floats: UnsafeBufferPointer(buffer),
                     as: type)
                 map[module.name + ".weight"] = .string("shard-\(layer).safetensors")
             }
             try writer.add("norm.\(layer)", shape: [3], elements: [1, 2, 3] as [Float])
             try writer.write(to: scratch("base/shard-\(layer).safetensors"))
         }
-        try write(try JSON.object(["weight_map": .object(map)]).text(), to: scratch("base/model.safetensors.index.json"))
+        try write(
+            try JSON.object(["weight_map": .object(map)]).text(), to: scratch("base/model.safetensors.index.json"))
         try write("{}", to: scratch("base/config.json"))
-        try Application.run(model: scratch("base"), adapter: scratch("adapter"), to: scratch("merged"), mode: .merge, scale: 0.5)
+        try Application.run(
+            model: scratch("base"), adapter: scratch("adapter"), to: scratch("merged"), mode: .merge, scale: 0.5)
         #expect(
             Scratch.names(scratch("merged")) == [
                 "config.json", "model.safetensors.index.json", "shard-0.safetensors", "shard-1.safetensors",
@@ -64,7 +69,9 @@ import Testing
             let tolerance = type == .f32 ? 1e-6 : 0x1p-8
             for (x, y) in zip(found, expected) {
                 #expect(abs(Double(x) - y) <= tolerance * max(1, abs(y)))
-                if type == .bf16, Half.float(fromBrain: Half.brain(Float(y))) != x { #expect(abs(Double(x) - y) < 0x1p-7 * abs(y)) }
+                if type == .bf16, Half.float(fromBrain: Half.brain(Float(y))) != x {
+                    #expect(abs(Double(x) - y) < 0x1p-7 * abs(y))
+                }
             }
             for (x, y) in zip(try back.floats(module.name + ".weight"), old) {
                 #expect(abs(x - y) <= Float(tolerance) * 16)
@@ -78,7 +85,9 @@ import Testing
         #expect(other.code == .mismatch && !scratch.names.contains("no"))
     }
 
-    @Test("ONNX models of both exporters: put in, taken out to the same bytes, merged", arguments: ["torchscript", "dynamo"])
+    @Test(
+        "ONNX models of both exporters: put in, taken out to the same bytes, merged",
+        arguments: ["torchscript", "dynamo"])
     func onnx(exporter: String) throws {
         let adapter = try modelAdapter()
         try adapter.write(to: scratch("adapter"), format: .peft, options: WriteOptions(form: .kept))
@@ -89,7 +98,11 @@ import Testing
             #expect(graph.nodes.filter { $0.name.hasPrefix("loragen/") }.count == 9)
             let a = try #require(graph.initializers[ByteKey("layers.0.q_proj.lora_A.weight")])
             #expect(a.shape == (mode == .inject ? [6, 2] : [6, 0]))
-            #expect(failure { try Application.run(model: scratch(name), adapter: scratch("adapter"), to: scratch("no.onnx"), mode: mode) }.code == .unsupported)
+            #expect(
+                failure {
+                    try Application.run(
+                        model: scratch(name), adapter: scratch("adapter"), to: scratch("no.onnx"), mode: mode)
+                }.code == .unsupported)
             try Application.run(model: scratch(name), adapter: nil, to: scratch("back.onnx"), mode: .remove)
             #expect(try contents(scratch("back.onnx")) == contents(model))
         }
@@ -101,17 +114,35 @@ import Testing
             let layer = try #require(try old.layers(for: module, in: layers).first)
             guard case .inside(let range) = layer.weight.data else { return #expect(Bool(false)) }
             func weight(_ graph: ONNXGraph) -> [Float] {
-                (0..<(range.count / 4)).map { graph.file.bytes.loadUnaligned(fromByteOffset: range.lowerBound + 4 * $0, as: Float.self) }
+                (0..<(range.count / 4)).map {
+                    graph.file.bytes.loadUnaligned(fromByteOffset: range.lowerBound + 4 * $0, as: Float.self)
+                }
             }
             let (before, after, update) = (weight(old), weight(new), product(adapter, i))
             for row in 0..<module.outputs {
                 for column in 0..<module.inputs {
-                    let place = layer.order == .outputsFirst ? row * module.inputs + column : column * module.outputs + row
+                    let place =
+                        layer.order == .outputsFirst ? row * module.inputs + column : column * module.outputs + row
                     let expected = Double(before[place]) + update[row * module.inputs + column]
                     #expect(abs(Double(after[place]) - expected) < 1e-6)
                 }
             }
         }
+    }
+
+    @Test("Numbers beyond protobuf's limit go into a file beside the model")
+    func externalData() throws {
+        let adapter = try randomAdapter(metadata: ["loragen.origin": "{}"])
+        for name in ["a.onnx", "b.onnx"] {
+            try ONNX.write(adapter, to: scratch(name), options: WriteOptions(form: .kept), dataLimit: 100)
+        }
+        #expect(scratch.names == ["a.onnx", "a.onnx.data", "b.onnx", "b.onnx.data"])
+        #expect(try contents(scratch("a.onnx.data")) == contents(scratch("b.onnx.data")))
+        let back = try Adapter.read(path: scratch("a.onnx"))
+        #expect(back.layout == adapter.layout && back.copyValues() == adapter.copyValues())
+        #expect(back.metadata == adapter.metadata)
+        try write(Array(contents(scratch("a.onnx.data")).dropLast()), to: scratch("a.onnx.data"))
+        #expect(failure { _ = try Adapter.read(path: scratch("a.onnx")) }.code == .format)
     }
 
     @Test("Changed models are refused or read, and nothing else")

@@ -93,6 +93,40 @@ import Testing
         loragen_verification_free(nil)
     }
 
+    @Test("Conversion tells what is lost, before it writes, and can be cancelled then") func conversion() throws {
+        var options = loragen_convert_options()
+        options.struct_size = MemoryLayout<loragen_convert_options>.size
+        final class Notes { var texts: [String] = [] }
+        let notes = Notes()
+        options.payload = Unmanaged.passUnretained(notes).toOpaque()
+        options.note = { message, payload in
+            guard let message, let payload else { return 1 }
+            Unmanaged<Notes>.fromOpaque(payload).takeUnretainedValue().texts.append(String(cString: message))
+            return 0
+        }
+        let target = "\(folder)/a.onnx_adapter"
+        #expect(
+            loragen_convert("\(folder)/adapter", target, Int32(LORAGEN_FORMAT_ONNX_ADAPTER), &options) == LORAGEN_OK)
+        #expect(notes.texts.contains { $0.contains("tiny") })
+        options.note = { _, _ in 1 }
+        let cancelled = "\(folder)/b.onnx_adapter"
+        #expect(
+            loragen_convert("\(folder)/adapter", cancelled, Int32(LORAGEN_FORMAT_ONNX_ADAPTER), &options)
+                == loragen_status(LORAGEN_CANCELLED))
+        #expect(!FileManager.default.fileExists(atPath: cancelled))
+        var adapters: OpaquePointer?
+        #expect(loragen_adapters_open_for(&adapters, target, nil) == LORAGEN_OK)
+        loragen_adapters_free(adapters)
+    }
+
+    @Test("An adapter of other modules than the model's is not applied") func application() {
+        let weights = "\(folder)/adapter/adapter_model.safetensors"
+        let target = "\(folder)/merged.safetensors"
+        #expect(
+            loragen_apply(weights, "\(folder)/adapter", target, nil) == loragen_status(LORAGEN_MISMATCH))
+        #expect(!FileManager.default.fileExists(atPath: target))
+    }
+
     @Test("An older header's options have defaults where they end") func olderHeader() throws {
         let adapters = try opened()
         defer { loragen_adapters_free(adapters) }

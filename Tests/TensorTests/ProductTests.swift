@@ -5,7 +5,9 @@ import Testing
 
 /// The product from packed operands against plain sums in double, at extents that no block divides.
 @Suite("Packed products", .serialized) struct ProductTests {
-    static let extents = [[33, 33, 1], [40, 100, 17], [65, 47, 400], [129, 145, 33], [200, 300, 900], [97, 1000, 50]]
+    static let extents = [
+        [33, 33, 1], [40, 100, 17], [65, 47, 400], [129, 145, 33], [200, 300, 900], [97, 1000, 50],
+    ]
 
     @Test("All four ways to read the operands, set and added", arguments: extents)
     func shapes(_ e: [Int]) {

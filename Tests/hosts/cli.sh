@@ -22,7 +22,7 @@ says() { grep -q -e "$1" "$work/output" || not_so "the output says \"$1\""; }
 
 expect 0 "help teaches" "$loragen" --help
 says "loragen generate"
-for command in train generate info report compare nearest doctor "corpus check" "corpus list" "corpus unpack"; do
+for command in train generate info report compare nearest doctor convert merge apply "corpus check" "corpus list" "corpus unpack"; do
     # shellcheck disable=SC2086 # two words
     expect 0 "help of $command has an example" "$loragen" $command --help
     says "^ *loragen $command"
@@ -68,6 +68,19 @@ printf '{"model_type":"llama","num_hidden_layers":1,"hidden_size":8,"num_attenti
     >"$work/llama.json"
 expect 1 "an adapter of another model" "$loragen" verify "$work/one" --base "$work/llama.json"
 says "not in the base model"
+
+expect 0 "convert" "$loragen" convert "$work/one" "$work/one.npz"
+expect 0 "converting back" "$loragen" convert "$work/one.npz" "$work/again"
+cmp -s "$work/one/adapter_model.safetensors" "$work/again/adapter_model.safetensors" ||
+    not_so "an adapter converted to .npz and back has the same bytes"
+expect 0 "an .onnx_adapter file" "$loragen" convert "$work/one" "$work/one.onnx_adapter"
+says "note: origin"
+expect 1 "GGUF without a base model" "$loragen" convert "$work/one" "$work/one.gguf"
+says "base model"
+expect 1 "merging into a model of other modules" "$loragen" merge "$work/again/adapter_model.safetensors" "$work/one" \
+    -o "$work/merged.safetensors"
+[ ! -e "$work/merged.safetensors" ] || not_so "nothing is written for a model that does not fit"
+expect 64 "an adapter to put in or --undo" "$loragen" apply "$work/model.onnx" -o "$work/out.onnx"
 
 expect 0 "a good corpus" "$loragen" corpus check "$corpus"
 expect 0 "its list" "$loragen" corpus list "$corpus"

@@ -444,6 +444,15 @@ static void results(void) {
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, not_utf8, LORAGEN_FORMAT_PEFT, NULL));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, 99, NULL));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, INT32_MIN, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_convert(NULL, out, LORAGEN_FORMAT_NPZ, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_convert(out, NULL, LORAGEN_FORMAT_NPZ, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_convert(out, out, 99, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_apply(NULL, out, out, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_apply(out, NULL, out, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_apply(out, out, NULL, NULL));
+    loragen_apply_options applying = LORAGEN_APPLY_OPTIONS_INIT;
+    applying.mode = 99;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_apply(out, out, out, &applying));
     for (int32_t format = 0; format < 3; format++) {
         REFUSES(loragen_adapters_save(adapters, 0, "/does/not/exist/either", format, NULL));
         REFUSES(loragen_adapters_save(adapters, 0, "/proc/nothing", format, NULL));

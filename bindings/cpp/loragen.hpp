@@ -208,6 +208,13 @@ public:
         handle_.reset(handle);
     }
 
+    /// The same with the base model, for a GGUF file of another origin; as `save_options::base`.
+    adapters(const std::string &path, const std::string &base) {
+        loragen_adapters *handle = nullptr;
+        detail::check(loragen_adapters_open_for(&handle, path.c_str(), base.empty() ? nullptr : base.c_str()));
+        handle_.reset(handle);
+    }
+
     /// Takes over a handle of the C interface.
     explicit adapters(loragen_adapters *handle) noexcept : handle_(handle) {}
 
@@ -534,6 +541,67 @@ inline void train(const corpus &corpus, const std::string &path, const training_
     c_options.progress = guard.function();
     c_options.payload = &guard;
     guard.check(loragen_train(corpus.get(), path.c_str(), &c_options));
+}
+
+namespace detail {
+
+/// Keeps the remarks of a call; a failure to keep one cancels it.
+inline std::int32_t keep_note(const char *message, void *payload) noexcept {
+    try {
+        static_cast<std::vector<std::string> *>(payload)->emplace_back(message);
+        return 0;
+    } catch (...) {
+        return 1;
+    }
+}
+
+}  // namespace detail
+
+/// Writes an adapter in another format; what comes back is what the new file does not have. `lossy` allows changes of
+/// numbers beyond rounding.
+inline std::vector<std::string> convert(const std::string &source, const std::string &target, loragen::format format,
+                                        const save_options &options = {}, bool lossy = false) {
+    loragen_save_options save = LORAGEN_SAVE_OPTIONS_INIT;
+    save.dtype = static_cast<std::int32_t>(options.dtype);
+    save.keep_alpha = options.keep_alpha;
+    save.base = detail::c_string(options.base);
+    save.naming = options.peft_names ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE;
+    save.portable = options.portable;
+    save.layers = options.layers;
+    save.model = detail::c_string(options.model);
+    std::vector<std::string> notes;
+    loragen_convert_options c_options = LORAGEN_CONVERT_OPTIONS_INIT;
+    c_options.save = &save;
+    c_options.lossy = lossy;
+    c_options.note = detail::keep_note;
+    c_options.payload = &notes;
+    detail::check(
+        loragen_convert(source.c_str(), target.c_str(), static_cast<std::int32_t>(format), &c_options));
+    return notes;
+}
+
+enum class apply_mode : std::int32_t {
+    merge = LORAGEN_APPLY_MERGE,
+    unmerge = LORAGEN_APPLY_UNMERGE,
+    inject = LORAGEN_APPLY_INJECT,
+    inputs = LORAGEN_APPLY_INPUTS,
+    remove = LORAGEN_APPLY_REMOVE,
+};
+
+/// Applies an adapter in any format to a model's files; see loragen_apply(). `adapter` is empty for `remove`. Remarks
+/// come back.
+inline std::vector<std::string> apply(const std::string &model, const std::string &adapter, const std::string &target,
+                                      apply_mode mode = apply_mode::merge, double scale = 1,
+                                      const std::string &base = {}) {
+    std::vector<std::string> notes;
+    loragen_apply_options options = LORAGEN_APPLY_OPTIONS_INIT;
+    options.mode = static_cast<std::int32_t>(mode);
+    options.scale = scale;
+    options.base = detail::c_string(base);
+    options.note = detail::keep_note;
+    options.payload = &notes;
+    detail::check(loragen_apply(model.c_str(), detail::c_string(adapter), target.c_str(), &options));
+    return notes;
 }
 
 static_assert(std::is_nothrow_move_constructible_v<generator> && !std::is_copy_constructible_v<generator>);

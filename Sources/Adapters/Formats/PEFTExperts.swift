@@ -150,3 +150,5 @@ struct PEFTExperts<Value> {
         }
     }
 }
+
+extension PEFTExperts: Sendable where Value: Sendable {}

@@ -58,7 +58,8 @@ struct PEFTTensors: Sendable {
         var parts = try PEFTParts.sorted(
             file.tensors.map { .init(name: $0.name, shape: $0.shape, value: $0) }, source: file.path)
         experts = try PEFTExperts.taken(from: &parts, config: config, source: file.path)
-        layout = try PEFTFolder.layout(of: parts, experts: experts, config: config, source: file.path)
+        let layout = try PEFTFolder.layout(of: parts, experts: experts, config: config, source: file.path)
+        self.layout = layout
         self.file = file
         tensors = layout.tensors.map { place in
             let part = parts[ByteKey(layout.modules[place.module].name)]

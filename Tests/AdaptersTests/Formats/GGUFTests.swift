@@ -36,7 +36,8 @@ private func languageAdapter(rank: Int = 4, alpha: Double = 6, embeddings: Bool 
 
 private let llama = "architecture=llama,heads=4,kv-heads=2"
 
-private func options(_ base: String? = llama, form: WriteOptions.Form = .kept, type: ElementType = .f32) -> WriteOptions {
+private func options(_ base: String? = llama, form: WriteOptions.Form = .kept, type: ElementType = .f32) -> WriteOptions
+{
     var options = WriteOptions(type: type, form: form)
     options.base = base
     return options
@@ -48,7 +49,7 @@ private func options(_ base: String? = llama, form: WriteOptions.Form = .kept, t
     init() throws { scratch = try Scratch() }
 
     @Test("A file of the gguf package is read: names, rows of heads, transposed embeddings, alpha, half precision")
-    func golden() throws {
+    func reference() throws {
         let adapter = try Adapter.read(path: golden("hosts/llama.gguf"), base: llama)
         #expect(
             adapter.layout.modules.map(\.name) == [
@@ -56,8 +57,10 @@ private func options(_ base: String? = llama, form: WriteOptions.Form = .kept, t
             ])
         #expect(adapter.layout.modules.allSatisfy { $0.alpha == 6 && $0.rank == 4 })
         for (name, seed, count) in [
-            ("model.layers.0.self_attn.q_proj.lora_A.weight", 0, 64), ("model.layers.0.self_attn.q_proj.lora_B.weight", 1, 128),
-            ("model.layers.0.self_attn.k_proj.lora_A.weight", 2, 64), ("model.layers.0.self_attn.k_proj.lora_B.weight", 3, 64),
+            ("model.layers.0.self_attn.q_proj.lora_A.weight", 0, 64),
+            ("model.layers.0.self_attn.q_proj.lora_B.weight", 1, 128),
+            ("model.layers.0.self_attn.k_proj.lora_A.weight", 2, 64),
+            ("model.layers.0.self_attn.k_proj.lora_B.weight", 3, 64),
             ("model.embed_tokens.lora_embedding_A", 4, 40), ("model.embed_tokens.lora_embedding_B", 5, 64),
         ] {
             let tensor = try #require(adapter["base_model.model." + name])
@@ -201,8 +204,14 @@ private func options(_ base: String? = llama, form: WriteOptions.Form = .kept, t
         }
         for keys in [
             [("general.architecture", GGUFValue.string("qwen2"))],
-            [("general.architecture", .string("qwen2")), ("general.type", .string("model")), ("adapter.type", .string("lora"))],
-            [("general.architecture", .string("qwen2")), ("general.type", .string("adapter")), ("adapter.type", .string("x"))],
+            [
+                ("general.architecture", .string("qwen2")), ("general.type", .string("model")),
+                ("adapter.type", .string("lora")),
+            ],
+            [
+                ("general.architecture", .string("qwen2")), ("general.type", .string("adapter")),
+                ("adapter.type", .string("x")),
+            ],
         ] { try refused(try file(keys)) }
         let usual: [(String, GGUFValue)] = [
             ("general.architecture", .string("qwen2")), ("general.type", .string("adapter")),
@@ -211,7 +220,8 @@ private func options(_ base: String? = llama, form: WriteOptions.Form = .kept, t
         for extra: (String, GGUFValue) in [
             ("adapter.lora.alpha", .float(2, .f64)), ("adapter.lora.alpha", .u32(2)), ("", .u32(1)),
             ("general.type", .string("adapter")), ("general.alignment", .u32(3)), ("general.alignment", .u32(0)),
-            ("general.alignment", .integer(32, .u64)), ("adapter.alora.invocation_tokens", .array(of: .u32, count: 0, start: 0)),
+            ("general.alignment", .integer(32, .u64)),
+            ("adapter.alora.invocation_tokens", .array(of: .u32, count: 0, start: 0)),
         ] { try refused(try file(usual + [extra])) }
         try refused(try file(a: [0, 8], b: [4, 0]))
         try refused(try file(a: [2, 8], b: [4, 3]))
@@ -223,7 +233,8 @@ private func options(_ base: String? = llama, form: WriteOptions.Form = .kept, t
         try refused(try file(names: ["blk.0.attn_q.weight.lora_a", "blk.0.attn_norm.weight"]))
         try refused(try file(names: ["blk.0.unheard.weight.lora_a", "blk.0.unheard.weight.lora_b"]))
         // An element type that there is not, an offset that is not the next.
-        let type = try #require(good.indices.first { good[$0...].starts(with: [8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]) })
+        let type = try #require(
+            good.indices.first { good[$0...].starts(with: [8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]) })
         try refused(changed(type + 16, [99]))
         try refused(changed(type + 20, [32]))
         try refused(changed(type, [255, 255, 255, 255, 255, 255, 255, 255]))

@@ -9,7 +9,7 @@ import Testing
     init() throws { scratch = try Scratch() }
 
     @Test("A file of ONNX Runtime is read")
-    func golden() throws {
+    func reference() throws {
         let adapter = try Adapter.read(path: golden("hosts/runtime.onnx_adapter"))
         #expect(adapter.layout.modules.map(\.name) == ["lm_head", "model.layers.0.self_attn.q_proj"])
         #expect(adapter.layout.modules.map(\.outputs) == [10, 32])
@@ -30,7 +30,9 @@ import Testing
         for i in adapter.layout.modules.indices {
             #expect(relativeError(product(back, i), product(adapter, i)) < 1e-6)
         }
-        #expect(failure { try adapter.write(to: scratch("c"), format: .onnxAdapter, options: WriteOptions(form: .kept)) }.code == .unsupported)
+        #expect(
+            failure { try adapter.write(to: scratch("c"), format: .onnxAdapter, options: WriteOptions(form: .kept)) }
+                .code == .unsupported)
     }
 
     @Test("Cut off and changed files are refused or read, and nothing else")
@@ -74,7 +76,9 @@ import Testing
         #expect(back.metadata == adapter.metadata)
         let expected = adapter.values.map { type == .f32 ? $0 : Half.float(fromHalf: Half.half($0)) }
         #expect(back.copyValues() == expected)
-        let refused = failure { try adapter.write(to: scratch("b.npz"), format: .npz, options: WriteOptions(type: .bf16)) }
+        let refused = failure {
+            try adapter.write(to: scratch("b.npz"), format: .npz, options: WriteOptions(type: .bf16))
+        }
         #expect(refused.code == .unsupported && !scratch.names.contains("b.npz"))
     }
 
@@ -100,7 +104,8 @@ import Testing
             var bytes = good
             for _ in 0..<Int.random(in: 1...3, using: &random) {
                 // The directory at the end, mostly.
-                bytes[good.count - 1 - Int.random(in: 0..<1500, using: &random)] = UInt8.random(in: 0...255, using: &random)
+                bytes[good.count - 1 - Int.random(in: 0..<1500, using: &random)] = UInt8.random(
+                    in: 0...255, using: &random)
             }
             try? read(bytes)
         }

@@ -7,6 +7,7 @@
 
 from ._adapters import Adapter, Adapters, DType, Format, Module, Tensor
 from ._analysis import Analysis, compare, doctor, nearest
+from ._apply import Apply, apply, convert
 from ._corpus import Corpus, CorpusEntry, Split
 from ._errors import (
     CancelledError,
@@ -31,6 +32,7 @@ __all__ = [
     "Adapter",
     "Adapters",
     "Analysis",
+    "Apply",
     "CancelledError",
     "Corpus",
     "CorpusEntry",
@@ -51,7 +53,9 @@ __all__ = [
     "Tensor",
     "UnsupportedError",
     "VersionError",
+    "apply",
     "compare",
+    "convert",
     "doctor",
     "load_library",
     "nearest",

@@ -201,9 +201,13 @@ def _modules(handle: Handle) -> list[Module]:
 class Adapters(Owner, Sequence):  # type: ignore[type-arg]
     """One or more adapters of one layout: what a generator drew, or what a file holds."""
 
-    def __init__(self, path: Path) -> None:
-        """Reads an adapter: a PEFT folder, or a file in any format that this library writes."""
-        self._handle = Handle("loragen_adapters_free", "loragen_adapters_open", encode(path, "path"))
+    def __init__(self, path: Path, base: Path | None = None) -> None:
+        """Reads an adapter: a PEFT folder, or a file in any format that this library writes.
+
+        `base` names the base model of a GGUF file of another origin, as in `Adapter.save`.
+        """
+        self._handle = Handle("loragen_adapters_free", "loragen_adapters_open_for", encode(path, "path"),
+                              encode(base, "base"))
 
     @classmethod
     def _of(cls, handle: Handle) -> Adapters:

@@ -108,6 +108,20 @@ class CDoctorOptions(Sized):
     ]
 
 
+class CConvertOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("save", POINTER(CSaveOptions)), ("lossy", c_int32), ("note", ProblemCallback),
+        ("payload", c_void_p),
+    ]
+
+
+class CApplyOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("mode", c_int32), ("scale", c_double), ("base", c_char_p),
+        ("note", ProblemCallback), ("payload", c_void_p),
+    ]
+
+
 class CFileOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("format", c_int32), ("dtype", c_int32), ("keep_alpha", c_int32), ("sample", c_int32),
@@ -137,6 +151,7 @@ _SIGNATURES = {
     "generate_lora": (_STATUS, [POINTER(c_void_p), c_void_p, POINTER(CRequest)]),
     "loragen_generate_file": (_STATUS, [c_void_p, POINTER(CRequest), c_char_p, POINTER(CFileOptions)]),
     "loragen_adapters_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
+    "loragen_adapters_open_for": (_STATUS, [POINTER(c_void_p), c_char_p, c_char_p]),
     "loragen_adapters_count": (c_size_t, [c_void_p]),
     "loragen_adapters_tensor_count": (c_size_t, [c_void_p]),
     "loragen_adapters_module_count": (c_size_t, [c_void_p]),
@@ -146,6 +161,8 @@ _SIGNATURES = {
     "loragen_adapters_dlpack": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_size_t]),
     "loragen_adapters_save": (_STATUS, [c_void_p, c_size_t, c_char_p, c_int32, POINTER(CSaveOptions)]),
     "loragen_adapters_free": (None, [c_void_p]),
+    "loragen_convert": (_STATUS, [c_char_p, c_char_p, c_int32, POINTER(CConvertOptions)]),
+    "loragen_apply": (_STATUS, [c_char_p, c_char_p, c_char_p, POINTER(CApplyOptions)]),
     "loragen_verify": (_STATUS, [POINTER(c_void_p), c_char_p, c_char_p, c_char_p]),
     "loragen_verification_json": (c_char_p, [c_void_p]),
     "loragen_verification_text": (c_char_p, [c_void_p]),

@@ -24,6 +24,7 @@ pub type loragen_log_callback = Option<unsafe extern "C" fn(level: i32, message:
 pub const LORAGEN_FLOAT32: i32 = 0;
 pub const LORAGEN_FLOAT16: i32 = 1;
 pub const LORAGEN_BFLOAT16: i32 = 2;
+pub const LORAGEN_Q8_0: i32 = 3;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -200,6 +201,35 @@ pub struct loragen_doctor_options {
     pub payload: *mut c_void,
 }
 
+pub type loragen_note_callback = loragen_problem_callback;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_convert_options {
+    pub struct_size: usize,
+    pub save: *const loragen_save_options,
+    pub lossy: i32,
+    pub note: loragen_note_callback,
+    pub payload: *mut c_void,
+}
+
+pub const LORAGEN_APPLY_MERGE: i32 = 0;
+pub const LORAGEN_APPLY_UNMERGE: i32 = 1;
+pub const LORAGEN_APPLY_INJECT: i32 = 2;
+pub const LORAGEN_APPLY_INPUTS: i32 = 3;
+pub const LORAGEN_APPLY_REMOVE: i32 = 4;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_apply_options {
+    pub struct_size: usize,
+    pub mode: i32,
+    pub scale: f64,
+    pub base: *const c_char,
+    pub note: loragen_note_callback,
+    pub payload: *mut c_void,
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct loragen_file_options {
@@ -212,6 +242,24 @@ pub struct loragen_file_options {
 }
 
 extern "C" {
+    pub fn loragen_convert(
+        source: *const c_char,
+        target: *const c_char,
+        format: i32,
+        options: *const loragen_convert_options,
+    ) -> loragen_status;
+    pub fn loragen_apply(
+        model: *const c_char,
+        adapter: *const c_char,
+        target: *const c_char,
+        options: *const loragen_apply_options,
+    ) -> loragen_status;
+    pub fn loragen_adapters_open_for(
+        out: *mut *mut loragen_adapters,
+        path: *const c_char,
+        base: *const c_char,
+    ) -> loragen_status;
+
     pub fn loragen_version() -> *const c_char;
     pub fn loragen_status_name(status: loragen_status) -> *const c_char;
     pub fn loragen_last_error() -> *const c_char;

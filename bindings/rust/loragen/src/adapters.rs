@@ -70,12 +70,29 @@ pub enum Format {
     Npz,
 }
 
+impl Format {
+    pub(crate) fn code(self) -> i32 {
+        match self {
+            Format::Peft => sys::LORAGEN_FORMAT_PEFT,
+            Format::Safetensors => sys::LORAGEN_FORMAT_SAFETENSORS,
+            Format::Onnx => sys::LORAGEN_FORMAT_ONNX,
+            Format::Diffusers => sys::LORAGEN_FORMAT_DIFFUSERS,
+            Format::Kohya => sys::LORAGEN_FORMAT_KOHYA,
+            Format::Gguf => sys::LORAGEN_FORMAT_GGUF,
+            Format::OnnxAdapter => sys::LORAGEN_FORMAT_ONNX_ADAPTER,
+            Format::Npz => sys::LORAGEN_FORMAT_NPZ,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DType {
     #[default]
     Float32,
     Float16,
     BFloat16,
+    /// GGUF alone.
+    Q8_0,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,6 +112,28 @@ pub struct SaveOptions<'a> {
     pub model: Option<&'a str>,
 }
 
+impl SaveOptions<'_> {
+    /// Runs `body` with the options as C has them.
+    pub(crate) fn with<T>(&self, body: impl FnOnce(&sys::loragen_save_options) -> Result<T>) -> Result<T> {
+        let (base, model) = (optional(self.base)?, optional(self.model)?);
+        body(&sys::loragen_save_options {
+            struct_size: size_of::<sys::loragen_save_options>(),
+            dtype: match self.dtype {
+                DType::Float32 => sys::LORAGEN_FLOAT32,
+                DType::Float16 => sys::LORAGEN_FLOAT16,
+                DType::BFloat16 => sys::LORAGEN_BFLOAT16,
+                DType::Q8_0 => sys::LORAGEN_Q8_0,
+            },
+            keep_alpha: self.keep_alpha.into(),
+            base: pointer(&base),
+            naming: if self.peft_names { sys::LORAGEN_NAMING_PEFT } else { sys::LORAGEN_NAMING_OLIVE },
+            portable: self.portable.into(),
+            layers: self.layers,
+            model: pointer(&model),
+        })
+    }
+}
+
 /// One or more adapters of one layout, in memory.
 #[derive(Debug)]
 pub struct Adapters {
@@ -110,6 +149,12 @@ impl Adapters {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = c_path(path.as_ref())?;
         Self::make(|out| check(unsafe { sys::loragen_adapters_open(out, path.as_ptr()) }))
+    }
+
+    /// The same with the base model, for a GGUF file of another origin; as [`SaveOptions::base`].
+    pub fn open_for(path: impl AsRef<Path>, base: &str) -> Result<Self> {
+        let (path, base) = (c_path(path.as_ref())?, crate::c_string(base)?);
+        Self::make(|out| check(unsafe { sys::loragen_adapters_open_for(out, path.as_ptr(), base.as_ptr()) }))
     }
 
     /// Takes over what a C call puts into its first argument.
@@ -214,35 +259,10 @@ impl<'a> Adapter<'a> {
 
     pub fn save_with(&self, path: impl AsRef<Path>, format: Format, options: SaveOptions<'_>) -> Result<()> {
         let path = c_path(path.as_ref())?;
-        let format = format.code();
-        let (base, model) = (optional(options.base)?, optional(options.model)?);
-        let options = sys::loragen_save_options {
-            struct_size: size_of::<sys::loragen_save_options>(),
-            dtype: options.dtype.code(),
-            keep_alpha: options.keep_alpha.into(),
-            base: pointer(&base),
-            naming: if options.peft_names { sys::LORAGEN_NAMING_PEFT } else { sys::LORAGEN_NAMING_OLIVE },
-            portable: options.portable.into(),
-            layers: options.layers,
-            model: pointer(&model),
-        };
         let handle = self.adapters.handle.as_ptr();
-        check(unsafe { sys::loragen_adapters_save(handle, self.sample, path.as_ptr(), format, &options) })
-    }
-}
-
-impl Format {
-    pub(crate) fn code(self) -> i32 {
-        match self {
-            Format::Peft => sys::LORAGEN_FORMAT_PEFT,
-            Format::Safetensors => sys::LORAGEN_FORMAT_SAFETENSORS,
-            Format::Onnx => sys::LORAGEN_FORMAT_ONNX,
-            Format::Diffusers => sys::LORAGEN_FORMAT_DIFFUSERS,
-            Format::Kohya => sys::LORAGEN_FORMAT_KOHYA,
-            Format::Gguf => sys::LORAGEN_FORMAT_GGUF,
-            Format::OnnxAdapter => sys::LORAGEN_FORMAT_ONNX_ADAPTER,
-            Format::Npz => sys::LORAGEN_FORMAT_NPZ,
-        }
+        options.with(|options| {
+            check(unsafe { sys::loragen_adapters_save(handle, self.sample, path.as_ptr(), format.code(), options) })
+        })
     }
 }
 
@@ -252,6 +272,7 @@ impl DType {
             DType::Float32 => sys::LORAGEN_FLOAT32,
             DType::Float16 => sys::LORAGEN_FLOAT16,
             DType::BFloat16 => sys::LORAGEN_BFLOAT16,
+            DType::Q8_0 => sys::LORAGEN_Q8_0,
         }
     }
 }

@@ -18,6 +18,7 @@
 
 mod adapters;
 mod analysis;
+mod apply;
 mod corpus;
 mod error;
 mod generator;
@@ -27,6 +28,7 @@ mod verify;
 
 pub use adapters::{Adapter, Adapters, DType, Format, Module, SaveOptions, Tensor};
 pub use analysis::{compare, doctor, nearest, Analysis};
+pub use apply::{apply, convert, Apply};
 pub use corpus::{Corpus, CorpusEntry, Split};
 pub use error::{Error, Result};
 pub use generator::{Condition, ConditionKind, Generator, GeneratorInfo, Request};
