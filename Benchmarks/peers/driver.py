@@ -112,6 +112,8 @@ def main():
     options.add_argument("generator")
     options.add_argument("--quick", action="store_true")
     options.add_argument("--only", action="append", default=[])
+    options.add_argument("--without", action="append", default=[], help="a peer to leave out")
+    options.add_argument("--seconds", type=float, default=20, help="about how long a row's rounds take")
     options.add_argument("--threads", type=int, default=os.cpu_count())
     options = options.parse_args()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "GOTO_", "MKL_", "OMP_"))}
@@ -146,7 +148,7 @@ def main():
         if options.only and not any(o in row for o in options.only):
             continue
         sides = {}
-        for name in ["ours"] + variants:
+        for name in ["ours"] + [v for v in variants if v not in options.without]:
             try:
                 sides[name] = ours(row) if name == "ours" else peer(row, name)
             except RuntimeError:
@@ -164,11 +166,11 @@ def main():
             for name in sides:
                 if name != "ours" and row != "first-adapter":
                     errors[name] = error(f"{folder}/ours", f"{folder}/{name}")
-        # About a tenth of a second a turn, so that each is over before another process gets in; 20 s in all.
+        # About a tenth of a second a turn, so that each is over before another process gets in.
         warm = {name: min(s.times(2)) for name, s in sides.items()}
         counts = {name: max(1, min(200, int((0.03 if options.quick else 0.1) / t))) for name, t in warm.items()}
         turn = sum(warm[name] * counts[name] for name in sides)
-        rounds = 3 if options.quick else min(9, max(3, int(20 / turn)))
+        rounds = 3 if options.quick else min(9, max(3, int(options.seconds / turn)))
         best = {name: [] for name in sides}
         for _ in range(rounds):
             for name, s in sides.items():
@@ -203,7 +205,7 @@ def main():
                 fresh.close()
         report[row] = entry
         show(row, entry)
-    save(report, flops, bandwidth, load, options, environment)
+        save(report, options, environment)
 
 
 def show(row, entry):
@@ -230,9 +232,9 @@ def cpu_name():
     return f"{find('model name')} family {find('cpu family')} model {find('model')}"
 
 
-def save(report, flops, bandwidth, load, options, environment):
+def save(report, options, environment):
     """Rows of an earlier run of the same day stay, so that the whole can be run in pieces."""
-    if options.quick or not report:
+    if options.quick:
         return
     versions = subprocess.run(
         [options.python, "-c",
@@ -249,7 +251,7 @@ def save(report, flops, bandwidth, load, options, environment):
               "rows": rows}
     path.write_text(json.dumps(result, indent=1) + "\n")
     path.with_suffix(".md").write_text(table(result))
-    print(f"\nwritten: Benchmarks/results/{path.name} and {path.stem}.md")
+    print(f"    in Benchmarks/results/{path.name} and {path.stem}.md")
 
 
 def table(result):
