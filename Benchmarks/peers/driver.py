@@ -254,6 +254,11 @@ def save(report, options, environment):
     print(f"    in Benchmarks/results/{path.name} and {path.stem}.md")
 
 
+def short(x):
+    """Three digits, and none after the point from 100 on"""
+    return f"{x:.0f}" if x >= 100 else f"{x:.3g}"
+
+
 def table(result):
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
@@ -269,7 +274,7 @@ def table(result):
         aim = f" (goal {100 * SHARES[row]:.0f} %)" if row in SHARES else ""
         peaks = [f"{s['peak_mib']:.0f}" if "peak_mib" in s else "" for s in (mine, other)]
         lines.append(
-            f"| {row} | {mine['ms']:.3g} | {other['ms']:.3g} {entry['best_peer']} | {entry['ratio']:.2f} "
+            f"| {row} | {short(mine['ms'])} | {short(other['ms'])} {entry['best_peer']} | {entry['ratio']:.2f} "
             f"({low:.2f} to {high:.2f}) | {entry['goal']} {'reached' if reached else '**missed**'} | "
             + (f"{mine['gflops']:.0f} | {100 * share:.0f} %{aim}" if share else " | ") + f" | {' / '.join(filter(None, peaks))} |")
         if not reached:
@@ -282,13 +287,13 @@ def table(result):
 def roofline(row, entry):
     mine, other = entry["sides"]["ours"], entry["sides"][entry["best_peer"]]
     if "gflops" not in mine:
-        return f"{mine['ms']:.3g} ms; no count of operations is kept for this row"
+        return f"{short(mine['ms'])} ms; no count of operations is kept for this row"
     operations = mine["gflops"] * mine["ms"] * 1e6
     volume = mine.get("gbytes_per_s", 0) * mine["ms"] * 1e6
     bounds = [operations / entry["peak_gflops"] * 1e-6, volume / entry["read_gbytes_per_s"] * 1e-6]
-    text = f"{operations * 1e-9:.3g} GFLOP at {entry['peak_gflops']:.0f} GFLOP/s take {bounds[0]:.3g} ms"
+    text = f"{short(operations * 1e-9)} GFLOP at {entry['peak_gflops']:.0f} GFLOP/s take {short(bounds[0])} ms"
     if volume:
-        text += f", {volume * 1e-6:.0f} MB at {entry['read_gbytes_per_s']:.0f} GB/s from memory {bounds[1]:.3g} ms"
+        text += f", {volume * 1e-6:.0f} MB at {entry['read_gbytes_per_s']:.0f} GB/s from memory {short(bounds[1])} ms"
     return text + f": at most {other['ms'] / max(bounds):.2f} x the best peer if no operation is saved"
 
 
