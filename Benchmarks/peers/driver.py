@@ -261,8 +261,9 @@ def short(x):
 
 def table(result):
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    loads = [entry["load_average"] for entry in result["rows"].values()]
     lines = [
-        f"# {result['cpu']}, {result['threads']} threads, {result['date']}", "", f"Peers: {versions}.", "",
+        f"# {result['cpu']}, {result['threads']} threads, {result['date']}", "", f"Peers: {versions}. Load average at each row: {min(loads):.1f} to {max(loads):.1f}.", "",
         "| work | ours, ms | best peer, ms | ratio (spread) | goal | GFLOP/s | of the peak | peak MiB, ours / peer |",
         "|---|---|---|---|---|---|---|---|"]
     notes = []
