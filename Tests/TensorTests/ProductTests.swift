@@ -4,7 +4,7 @@ import Testing
 @testable import Tensor
 
 /// The product from packed operands against plain sums in double, at extents that no block divides.
-@Suite("Packed products", .serialized) struct ProductTests {
+@Suite("Packed products") struct ProductTests {
     static let extents = [
         [33, 33, 1], [40, 100, 17], [65, 47, 400], [129, 145, 33], [200, 300, 900], [97, 1000, 50],
     ]
@@ -42,9 +42,12 @@ import Testing
             }
         }
     }
+}
 
-    @Test("Each instruction set's kernels, though not all are chosen")
-    func levels() {
+// It changes what is one for the whole process, so it runs with the others that do.
+extension ProcessTests {
+    @Test("Packed products on each instruction set, though not all are chosen")
+    func packedLevels() {
         let (m, n, k) = (45, 110, 37)
         var random = Random(seed: 9)
         let (a, b): (Tensor<Float>, Tensor<Float>) = (random.normal([m, k]), random.normal([n, k]))

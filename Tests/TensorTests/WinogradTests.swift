@@ -4,7 +4,7 @@ import Testing
 @testable import Tensor
 
 /// Double takes the direct way, which `ReferenceTests` compares with plain loops.
-@Suite("Convolutions with fewer multiplications", .serialized) struct WinogradTests {
+@Suite("Convolutions with fewer multiplications") struct WinogradTests {
     struct Case: CustomTestStringConvertible {
         let inputs, outputs, length, kernel, padding: Int
         var isTransposed = false
@@ -24,7 +24,7 @@ import Testing
         Case(inputs: 16, outputs: 35, length: 97, kernel: 7, padding: 0, isTransposed: true),
     ]
 
-    private func run<E: Element>(_ c: Case, _ type: E.Type) -> [Tensor<E>] {
+    static func run<E: Element>(_ c: Case, _ type: E.Type) -> [Tensor<E>] {
         var random = Random(seed: 3)
         // Not symmetric about zero: what is left of it after the transforms is rounding.
         let x: Tensor<Double> = random.normal([3, c.inputs, c.length], mean: 0.5)
@@ -40,30 +40,6 @@ import Testing
         let g: Tensor<Double> = other.normal(y.shape, mean: 0.2)
         (y * g.converted(to: Float.self).converted(to: E.self)).sum().backward()
         return [y.detached()] + leaves.compactMap { $0.gradient }
-    }
-
-    @Test("Within 1e-5 of Double, on every instruction set", arguments: cases)
-    func precision(_ c: Case) {
-        let exact = run(c, Double.self)
-        let best = lk_level_in_use()
-        defer { _ = lk_force_level(best) }
-        for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
-            for (name, (a, b)) in zip(["value", "input", "weight", "bias"], zip(run(c, Float.self), exact)) {
-                let error = relativeError(a, b)
-                #expect(error < 5e-6, "\(name) on \(level): \(error)")
-            }
-        }
-    }
-
-    @Test("The same bytes on one thread and on several")
-    func threads() {
-        let before = Threads.count
-        defer { Threads.count = before }
-        Threads.count = 1
-        let one = run(Self.cases[4], Float.self)
-        Threads.count = 4
-        let same = zip(one, run(Self.cases[4], Float.self)).allSatisfy { $0.values == $1.values }
-        #expect(same)
     }
 
     @Test("What is done on the way is the same as the steps one by one")
@@ -82,5 +58,34 @@ import Testing
         ).elu()
         let error = relativeError(once, exact)
         #expect(error < 5e-6, "\(error)")
+    }
+}
+
+// They change what is one for the whole process, so they run with the others that do.
+extension ProcessTests {
+    @Test("Winograd convolutions are within 1e-5 of Double, on every instruction set", arguments: WinogradTests.cases)
+    func winogradLevels(_ c: WinogradTests.Case) {
+        let exact = WinogradTests.run(c, Double.self)
+        let best = lk_level_in_use()
+        defer { _ = lk_force_level(best) }
+        for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
+            for (name, (a, b)) in zip(
+                ["value", "input", "weight", "bias"], zip(WinogradTests.run(c, Float.self), exact))
+            {
+                let error = relativeError(a, b)
+                #expect(error < 5e-6, "\(name) on \(level): \(error)")
+            }
+        }
+    }
+
+    @Test("Winograd convolutions give the same bytes on one thread and on several")
+    func winogradThreads() {
+        let before = Threads.count
+        defer { Threads.count = before }
+        Threads.count = 1
+        let one = WinogradTests.run(WinogradTests.cases[4], Float.self)
+        Threads.count = 4
+        let same = zip(one, WinogradTests.run(WinogradTests.cases[4], Float.self)).allSatisfy { $0.values == $1.values }
+        #expect(same)
     }
 }
