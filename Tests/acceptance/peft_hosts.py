@@ -103,7 +103,7 @@ def run(folder):
             assert ": 0 errors" in report, (title, report)
         line = f"{title}: {len(forms)} forms, worst logit difference {worst:.1e}"
         if merges:
-            loragen("merge", base, source, folder / title / "merged")
+            loragen("merge", base, source, "-o", folder / title / "merged")
             merged = AutoModelForCausalLM.from_pretrained(folder / title / "merged").eval()
             difference = (logits(merged) - expected).abs().max().item()
             assert difference < 1e-5, (title, difference)
