@@ -31,14 +31,14 @@ import Testing
         let read = try Generator(path: scratch("read"))
         #expect(kept.hash == read.hash)
         // Skills come from streams in either case; regressions need all vectors and are left out of the second.
-        func skill(_ generator: Generator, _ name: String) throws -> Double {
-            let json = try JSON.parse(generator.report, source: "report")
-            return try #require(json["validation"]?["skill"]?[name]?.double)
+        func skill(_ generator: Generator, _ name: String) throws -> Double? {
+            try JSON.parse(generator.report, source: "report")["validation"]?["skill"]?[name]?.double
         }
         for name in ["generator", "mean", "nearest", "noisy-copy", "pca-gaussian"] {
-            #expect(try skill(kept, name) == skill(read, name), "\(name)")
+            let found = try #require(try skill(kept, name), "\(name)")
+            #expect(try found == skill(read, name), "\(name)")
         }
-        #expect(throws: (any Error).self) { try skill(read, "ridge") }
+        #expect(try skill(kept, "ridge") != nil && skill(read, "ridge") == nil)
     }
 
     @Test func `the limit decides whether a corpus stays in memory`() throws {
@@ -106,7 +106,7 @@ import Testing
         expectFailure(.memory, "limit", "MiB") {
             try generator.write(ask, to: scratch("a"), format: .peft, memoryLimit: 1000)
         }
-        expectFailure(.unsupported, "ONNX") { try generator.write(ask, to: scratch("a"), format: .onnx) }
+        expectFailure(.unsupported, "onnx") { try generator.write(ask, to: scratch("a"), format: .onnx) }
         expectFailure(.unsupported, "portable") {
             try generator.write(ask, to: scratch("a"), format: .peft, options: WriteOptions(form: .portable))
         }

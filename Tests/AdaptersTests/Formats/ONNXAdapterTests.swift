@@ -48,7 +48,8 @@ import Testing
         }
         var version = good
         let root = Int(good[0]) | Int(good[1]) << 8
-        let table = root - (Int(good[root]) | Int(good[root + 1]) << 8)
+        let back = (0..<4).reduce(UInt32(0)) { $0 | UInt32(good[root + $1]) << (8 * $1) }
+        let table = root - Int(Int32(bitPattern: back))
         version[root + (Int(good[table + 4]) | Int(good[table + 5]) << 8)] = 2
         #expect(failure { try read(version) }.code == .version)
         var random = TestRandom(state: 3)

@@ -7,13 +7,14 @@ import Testing
 @testable import Generators
 
 /// Small networks with more tokens than one block.
-private func settings(_ change: String = "") -> String {
+private func settings(_ change: String = "") throws -> String {
     let fields = [
         #""space": "factors", "normaliser": "per-element", "tokens": "flatten", "tokenSize": 1, "kernel": 1"#,
         #""width": 32, "stateSize": 8, "conditionWidth": 8, "channels": "4,6,4", "denoiserWidth": 8, "steps": 3"#,
         #""batch": 2, "samplingSteps": 3, "sampler": "ddim", "eta": 0.5, "validationInterval": 3"#,
     ]
-    return "{" + (fields + (change.isEmpty ? [] : [change])).joined(separator: ", ") + "}"
+    let base = try JSON.parse("{\(fields.joined(separator: ", "))}", source: "").object ?? JSONObject()
+    return try JSON.object(base.changing(try JSON.parse("{\(change)}", source: "").object ?? JSONObject())).text()
 }
 
 @Suite struct RPGStreamTests {
