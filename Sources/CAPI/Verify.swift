@@ -28,7 +28,9 @@ public func loragen_verify(
     _ corpus: UnsafePointer<CChar>?
 ) -> loragen_status {
     status(making: out) { () throws(LoragenError) in
-        let norms = try optionalPath(corpus, "corpus").map { (path) throws(LoragenError) in try Corpus(path: path).norms() }
+        let norms = try optionalPath(corpus, "corpus").map { (path) throws(LoragenError) in
+            try Corpus(path: path).norms()
+        }
         return try VerificationBox(
             try Verification(
                 adapter: try path(adapter, "adapter"), base: try optionalPath(base, "base"), norms: norms ?? nil))
