@@ -142,7 +142,7 @@ extension PEFTConfig {
     }
 
     /// The names by which PEFT finds the modules: those of the config that the layout came from if they still name every
-    /// module; else the distinct last components ("q_proj"), if each occurs in the same layers 0, 1, 2, ... without a
+    /// module; else the distinct last components ("q_proj"), if each is a name and occurs in the same layers 0, 1, 2, ... without a
     /// gap; else full paths, because a short name would also pick modules that the adapter leaves alone.
     static func targetModules(of layout: Layout) -> [String] {
         let given = layout.targetModules
@@ -154,7 +154,8 @@ extension PEFTConfig {
         var hasModuleOutsideLayers = false
         for module in layout.modules {
             let last = module.name.split(separator: ".").last.map(String.init) ?? module.name
-            if let layer = module.layerIndex {
+            // A number, as in "to_out.0", would also pick the layers themselves.
+            if let layer = module.layerIndex, Int(last) == nil {
                 layers[last, default: []].insert(layer)
             } else {
                 hasModuleOutsideLayers = true

@@ -38,6 +38,10 @@ struct PEFTKey {
     private static func unknown(_ name: String, _ source: String) -> LoragenError {
         let known: [(part: String, means: String)] = [
             (".lora_B.bias", "a bias in lora_B"), ("trainable_tokens", "trained tokens"),
+            (
+                ".base_layer.weight",
+                "a copy of the base model's table (save the adapter with save_embedding_layers=False)"
+            ),
         ]
         for (part, means) in known where name.utf8.count >= part.utf8.count && contains(name, part) {
             return LoragenError(

@@ -118,6 +118,7 @@ import Testing
         #expect(try targets(["m.1.q", "m.2.q"]) == ["m.1.q", "m.2.q"])
         #expect(try targets(["m.0.q", "head"]) == ["head", "m.0.q"])
         #expect(try targets(["m.1.q"], given: ["q"]) == ["q"])
+        #expect(try targets(["m.0.out.0", "m.1.out.0"]) == ["m.0.out.0", "m.1.out.0"])
         #expect(try targets(["m.1.q"], given: ["k"]) == ["m.1.q"])
     }
 
