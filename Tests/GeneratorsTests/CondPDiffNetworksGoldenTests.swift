@@ -178,7 +178,7 @@ struct GoldenCheck<E: Element> {
 
     func close(_ result: Tensor<E>, _ golden: GoldenFile.Record, _ what: String) {
         let distance = golden.distance(result)
-        #expect(distance < (isSingle ? 1e-5 : 1e-12), "\(name) \(what): distance \(distance)")
+        #expect(distance < (isSingle ? 2e-5 : 1e-12), "\(name) \(what): distance \(distance)")
     }
 
     /// A parameter's gradient is measured against its own norm, or a thousandth of the largest norm if that is more: a
@@ -193,7 +193,9 @@ struct GoldenCheck<E: Element> {
         for (parameter, entry) in entries {
             guard let gradient = entry.gradient, let record = golden.gradients[parameter] else { continue }
             let distance = record.distance(gradient, floor: floor)
-            #expect(distance < (isSingle ? 1e-2 : 1e-10), "\(name) gradient of \(parameter): distance \(distance)")
+            // Rounding grows through these depths: PyTorch itself is 5e-3 away in single precision, and filtered
+            // convolutions round more than direct ones (1.1e-2 at most).
+            #expect(distance < (isSingle ? 2e-2 : 1e-10), "\(name) gradient of \(parameter): distance \(distance)")
         }
         #expect(entries.allSatisfy { $0.parameter.gradient != nil })
         for (buffer, entry) in network.namedBuffers {
