@@ -118,7 +118,8 @@ let tinyRPG = """
 
     @Test("a token's numbers do not depend on the tokens that it is drawn with", arguments: ["default", "tiny"])
     func chunks(preset: String) throws {
-        let model = try Self.model(preset, ["tokens": "within-layer", "tokenSize": 7, "width": 32, "denoiserWidth": 16])
+        let model = try Self.model(
+            preset, ["tokens": "within-layer", "tokenSize": 7, "width": 32, "denoiserWidth": 16])
         model.network.setTraining(false)
         let n = model.tokens.count
         #expect(n == 9 + 18 + 18)
