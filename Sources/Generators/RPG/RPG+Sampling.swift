@@ -54,8 +54,9 @@ extension RPG {
         }
         let steps = self.steps(sampling)
         var done = 0
+        func noise(_ step: Int) -> Tensor<Float> { normal(step + 1) }
         return try sampling.sampler.sample(
-            from: normal(0), schedule: schedule, steps: steps, noise: { normal($0 + 1) }
+            from: normal(0), schedule: schedule, steps: steps, noise: noise
         ) { (x: Tensor<Float>, t: Int) throws(LoragenError) in
             try progress(done, steps)
             done += 1
