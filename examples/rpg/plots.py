@@ -54,17 +54,16 @@ def draw_rows(result, path):
 def draw_similarity(result, path):
     """One point an adapter: how much its mistakes are those of a checkpoint, and its accuracy."""
     figure, axes = plt.subplots(figsize=(7.5, 4.8))
-    random = np.random.default_rng(0)  # accuracies are multiples of 1/360; points would hide each other
-    for name, points in result["accuracy and max IoU"].items():
+    for name, points in result["accuracy on moved images and max IoU"].items():
         accuracy, similarity = np.array(points).T
         noise = name.startswith("noise")
         shade = plt.get_cmap("Oranges")(0.35 + 12 * float(name.split()[1])) if noise else None
         colour = {"original": INK, "generated": BLUE, "mean of all": GREEN, "means of two": GREY}.get(name, shade)
         marker = {"generated": "o", "mean of all": "*", "original": "."}.get(name, "x" if noise else "+")
-        axes.scatter(similarity, accuracy + random.uniform(-0.05, 0.05, len(accuracy)), color=colour, marker=marker,
+        axes.scatter(similarity, accuracy, color=colour, marker=marker,
                      s=130 if marker == "*" else 45, label=name, zorder=3 if name == "generated" else 2)
     axes.set_xlabel("similarity: IoU of wrong answers with the nearest checkpoint's", fontsize=9.5, color=INK)
-    axes.set_ylabel("right answers, %", fontsize=9.5, color=INK)
+    axes.set_ylabel(f"right answers on the {result['moved images']} images, %", fontsize=9.5, color=INK)
     axes.legend(fontsize=8.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     finish(figure, axes, path, "both")
 

@@ -89,12 +89,12 @@ def run(run):
         if name == "original":
             np.fill_diagonal(iou, -1)
         nearest = iou.max(1)
-        points[name] = [[round(float(100 * (1 - w[host.plain].mean())), 3), round(float(s), 4)] for w, s in zip(own, nearest)]
+        points[name] = [[round(float(100 * (1 - w.mean())), 3), round(float(s), 4)] for w, s in zip(own, nearest)]
         among = overlap(own, own)[~np.eye(len(own), dtype=bool)]
         rows[name] = {**host.describe(own), "max IoU": percent(nearest),
                       "IoU among them": round(float(among.mean()), 4) if len(own) > 1 else None}
     return {"task": entries[0][0]["task"], "images": len(evaluate.PIXELS), "moved images": len(host.labels), "rows": rows,
-            "accuracy and max IoU": points, "training seconds": seconds, "settings": {**SETTINGS, **run.settings}}
+            "accuracy on moved images and max IoU": points, "training seconds": seconds, "settings": {**SETTINGS, **run.settings}}
 
 
 def check(result):
