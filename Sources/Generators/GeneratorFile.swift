@@ -64,7 +64,7 @@ struct GeneratorFile {
             "seed": .string(String(seed)), "layout": representation.layout.json,
             "conditionKind": JSON(Int(conditionKind.rawValue)),
             "values": JSON(size.values), "conditions": JSON(size.conditions), "examples": JSON(size.examples),
-            "tasks": JSON(index.tasks), "medianDistance": .number(index.medianDistance),
+            "runs": JSON(size.runs), "tasks": JSON(index.tasks), "medianDistance": .number(index.medianDistance),
         ]
         digest.update(try JSON.object(about).text())
         about["hash"] = .string(digest.finish())
@@ -114,9 +114,9 @@ struct GeneratorFile {
         }
         let layout = try Layout(json: about["layout"] ?? .null, source: path)
         try checkLayout(file, layout)
-        let size = ProblemSize(
+        var size = ProblemSize(
             values: try count("values", 1...Layout.valueLimit), conditions: try count("conditions", 0...(1 << 24)),
-            examples: try count("examples", 1...(1 << 28)))
+            examples: try count("examples", 1...(1 << 28)), runs: try count("runs", 1...(1 << 28)))
         let settings = Settings(about["settings"]?.object ?? JSONObject())
         guard let kind = ConditionKind(rawValue: Int32(try count("conditionKind", 0...2))),
             let seed = UInt64(try string("seed")), let distance = about["medianDistance"]?.double,
@@ -132,6 +132,7 @@ struct GeneratorFile {
         let representation = Representation(
             space: try space(settings, layout, size, reader), normaliser: normaliser)
         guard representation.count == size.values else { throw wrong(path, "values") }
+        size.tensors = representation.tensors.map(\.shape)
         let generator = GeneratorFile(
             method: try string("method"), preset: try string("preset"), settings: settings, size: size,
             conditionKind: kind,

@@ -10,6 +10,10 @@ struct ProblemSize: Equatable, Sendable {
     var conditions: Int
     /// Adapters in the training split.
     var examples: Int
+    /// The shapes of the tensors that lie back to back in a vector.
+    var tensors: [[Int]] = []
+    /// Training runs that the examples come from.
+    var runs = 1
 }
 
 /// Normalised training and validation vectors with their standardised conditions.
@@ -21,6 +25,8 @@ struct TrainingData {
     /// Skill of predicted normalised vectors `[V, values]` for the validation tasks; nil if there are none.
     var skill: (Tensor<Float>) throws(LoragenError) -> Double?
     var seed: UInt64
+    /// The training run of each vector, in `0 ..< runs`.
+    var runs: [Int32] = []
 }
 
 /// How a sample is drawn.
@@ -75,7 +81,7 @@ enum MethodRegistry {
         let make: @Sendable (Settings, ProblemSize, Random) throws(LoragenError) -> any Method
     }
 
-    static let entries: [Entry] = [CondPDiff.entry] + baselineEntries
+    static let entries: [Entry] = [CondPDiff.entry, RPG.entry] + baselineEntries
 
     static func entry(_ name: String) throws(LoragenError) -> Entry {
         guard let entry = entries.first(where: { $0.name == name }) else {

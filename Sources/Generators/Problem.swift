@@ -63,7 +63,15 @@ struct Problem {
         )
         self.representation = representation
         let vectors = try representation.encode(adapters, groups: groups)
-        size = ProblemSize(values: representation.count, conditions: conditionScale.shift.count, examples: train.count)
+        var runPlaces: [String: Int32] = [:]
+        let runs = train.map { i in
+            let place = runPlaces[corpus.entries[i].run] ?? Int32(runPlaces.count)
+            runPlaces[corpus.entries[i].run] = place
+            return place
+        }
+        size = ProblemSize(
+            values: representation.count, conditions: conditionScale.shift.count, examples: train.count,
+            tensors: representation.tensors.map(\.shape), runs: runPlaces.count)
         let mean = try representation.decode(vectors.mean(axes: [0], keepDims: true), group: 0)
         func heldOut(_ split: Split) throws(LoragenError) -> HeldOut {
             let indices = corpus.indices(of: split)
@@ -88,7 +96,7 @@ struct Problem {
                 // Per-task statistics exist for training tasks only, so nothing held out can be generated.
                 if isPerTask || validation.adapters.isEmpty { return nil }
                 return try skill(predicted, validation, representation)
-            }, seed: seed)
+            }, seed: seed, runs: runs)
     }
 }
 

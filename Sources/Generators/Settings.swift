@@ -66,6 +66,16 @@ struct Settings: Equatable, Sendable {
         return value
     }
 
+    /// Whole numbers, separated by commas.
+    func integers(_ name: String) throws(LoragenError) -> [Int] {
+        let parts = values[name]?.string?.split(separator: ",", omittingEmptySubsequences: false) ?? []
+        let numbers = parts.compactMap { Int($0) }
+        guard !parts.isEmpty, numbers.count == parts.count else {
+            throw wrong(name, "whole numbers separated by commas")
+        }
+        return numbers
+    }
+
     private func wrong(_ name: String, _ expected: String) -> LoragenError {
         LoragenError(
             .invalidArgument, "settings: \"\(name)\" is \(values[name]?.kind ?? "missing"); expected \(expected)")

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Generators
 
-/// What `Tests/golden/cond_pdiff.py` recorded; the head of that script describes the formula and the sketch.
+/// What `Tests/golden/cond_pdiff.py` and `rpg.py` recorded; the head of the former describes the formula and the sketch.
 struct GoldenFile: Decodable, Sendable {
     struct Lengths: Decodable {
         var padded: Int
@@ -50,15 +50,18 @@ struct GoldenFile: Decodable, Sendable {
     var counts: [String: Int]
     var cases: [String: Case]
 
-    static let shared: GoldenFile = {
+    static let shared = GoldenFile.read("cond_pdiff.json")
+    static let rpg = GoldenFile.read("rpg.json")
+
+    private static func read(_ name: String) -> GoldenFile {
         let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .appendingPathComponent("golden/cond_pdiff.json")
+            .appendingPathComponent("golden/" + name)
         do {
             return try JSONDecoder().decode(GoldenFile.self, from: Data(contentsOf: path))
         } catch {
             fatalError("\(path.path): \(error)")
         }
-    }()
+    }
 }
 
 /// Numbers that both sides compute from a name: splitmix64 started at the name's FNV-1a hash.

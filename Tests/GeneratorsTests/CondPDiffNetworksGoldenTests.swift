@@ -115,7 +115,7 @@ import Testing
             fill(network)
             let shape = [2, 3, 33, 29]
             let output = network(Tensor<E>(Formula.unit("image", shape).map { E((1 + $0) / 2) }, shape: shape))
-            let check = Check<E>(name: "imageEncoder")
+            let check = GoldenCheck<E>(name: "imageEncoder")
             check.close(output, try #require(golden.output), "output")
             check.training(network, mseLoss(output, Formula.normalLike("target", [2, 5])), golden)
         }
@@ -140,7 +140,7 @@ import Testing
         let golden = try #require(GoldenFile.shared.cases[name])
         fill(network)
         #expect(network.parameterCount == golden.count)
-        let check = Check<A.Scalar>(name: name)
+        let check = GoldenCheck<A.Scalar>(name: name)
         let x: Tensor<A.Scalar> = Formula.normalLike("x", [samples, network.valueCount])
         let latent = [samples, network.latentCount]
         check.close(withoutGradients { network.encode(x) }, try #require(golden.encode), "encode")
@@ -159,7 +159,7 @@ import Testing
         let golden = try #require(GoldenFile.shared.cases[name])
         fill(network)
         #expect(network.parameterCount == golden.count)
-        let check = Check<D.Scalar>(name: name)
+        let check = GoldenCheck<D.Scalar>(name: name)
         let x: Tensor<D.Scalar> = Formula.normalLike("x", [times.count, latent])
         let c: Tensor<D.Scalar>? = condition > 0 ? Formula.normalLike("condition", [times.count, condition]) : nil
         network.setTraining(false)
@@ -172,7 +172,7 @@ import Testing
 }
 
 /// Compares with what was recorded, within what the element type allows.
-private struct Check<E: Element> {
+struct GoldenCheck<E: Element> {
     let name: String
     private var isSingle: Bool { E.self == Float.self }
 

@@ -65,17 +65,30 @@ public struct DDIM: Sampler {
     public static let name = "ddim"
     /// 0 is deterministic; 1 with all timesteps is DDPM with the posterior variance.
     public var eta = 0.0
+    /// The times `i·⌊T/steps⌋ + 1` and a chain that ends at time 0, with a little noise left (RPG), instead of times that
+    /// reach from the first to the clean end.
+    public var isStrided = false
 
-    public init(eta: Double = 0) { self.eta = eta }
+    public init(eta: Double = 0, isStrided: Bool = false) {
+        self.eta = eta
+        self.isStrided = isStrided
+    }
+
+    func timesteps(_ schedule: NoiseSchedule, _ steps: Int) -> [Int] {
+        guard isStrided else { return schedule.timesteps(steps) }
+        let steps = min(max(steps, 1), schedule.count - 1)
+        let stride = schedule.count / steps
+        return (0..<steps).reversed().map { min($0 * stride + 1, schedule.count - 1) }
+    }
 
     public func sample<E: Element>(
         from start: Tensor<E>, schedule: NoiseSchedule, steps: Int, noise: (Int) -> Tensor<E>,
         denoise: (Tensor<E>, Int) throws(LoragenError) -> Tensor<E>
     ) throws(LoragenError) -> Tensor<E> {
         var x = start
-        let times = schedule.timesteps(steps)
+        let times = timesteps(schedule, steps)
         for (i, t) in times.enumerated() {
-            let next = i + 1 < times.count ? times[i + 1] : -1
+            let next = i + 1 < times.count ? times[i + 1] : isStrided ? 0 : -1
             let clean = try denoise(x, t)
             let epsilon = (x - clean * schedule.signal(t)) * (1 / schedule.noise(t))
             let ratio = (schedule.signal(t) / schedule.signal(next))

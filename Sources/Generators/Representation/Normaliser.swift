@@ -7,6 +7,9 @@ public struct Normaliser: Sendable {
         case perElement = "per-element"
         /// Mean of each element; one deviation for each tensor, so that its elements keep their proportions.
         case perTensor = "per-tensor"
+        /// Mean and deviation over the elements of each tensor, averaged over the adapters (RPG). A tensor whose elements
+        /// are all equal becomes zeros, and comes back as that constant.
+        case insideTensor = "inside-tensor"
         /// Mean of each element; one deviation for the whole vector.
         case global
         /// Mean and deviation of each element over the adapters of its own task (COND P-DIFF, language). The inverse
@@ -39,6 +42,10 @@ public struct Normaliser: Sendable {
         let (n, d) = (rows.shape[0], rows.shape[1])
         let ids = kind == .perTask ? groups.map(Int.init) : [Int](repeating: 0, count: n)
         let count = kind == .perTask ? groupCount : 1
+        if kind == .insideTensor {
+            self = Self.insideTensors(rows, tensors.map(\.range))
+            return
+        }
         var sums = [Double](repeating: 0, count: count * d)
         var squares = sums
         var sizes = [Double](repeating: 0, count: count)
@@ -78,6 +85,7 @@ public struct Normaliser: Sendable {
                 let deviation = (total / (max(1, sizes[0] - 1) * Double(max(1, range.count)))).squareRoot()
                 for j in range { scale[j] = Float(max(deviation, 1e-8)) }
             }
+        case .insideTensor: break
         case .constant:
             shift = [Float](repeating: 0, count: d)
             for (range, isA) in tensors {
@@ -88,8 +96,36 @@ public struct Normaliser: Sendable {
             kind: kind, shift: Tensor(shift, shape: [count, d]), scale: Tensor(scale, shape: [count, d]))
     }
 
+    /// The mean over adapters of each tensor's mean, and of its unbiased deviation.
+    private static func insideTensors(_ rows: Tensor<Float>, _ ranges: [Range<Int>]) -> Normaliser {
+        let (n, d) = (rows.shape[0], rows.shape[1])
+        var shift = [Float](repeating: 0, count: d)
+        var scale = [Float](repeating: 1, count: d)
+        rows.withUnsafeBufferPointer { x in
+            for range in ranges where !range.isEmpty {
+                var (means, deviations) = (0.0, 0.0)
+                for i in 0..<n {
+                    let values = range.lazy.map { Double(x[i * d + $0]) }
+                    let mean = values.reduce(0, +) / Double(range.count)
+                    let square = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
+                    means += mean / Double(n)
+                    deviations += (square / Double(max(1, range.count - 1))).squareRoot() / Double(n)
+                }
+                // Rounding of the mean is no deviation.
+                let isConstant = deviations <= 1e-7 * abs(means)
+                for j in range { (shift[j], scale[j]) = (Float(means), isConstant ? 0 : Float(deviations)) }
+            }
+        }
+        return Normaliser(
+            kind: .insideTensor, shift: Tensor(shift, shape: [1, d]), scale: Tensor(scale, shape: [1, d]))
+    }
+
     /// `(x − shift) / scale`; `[n, D]`, with each row's group for `perTask`.
     func callAsFunction(_ x: Tensor<Float>, groups: [Int32]) -> Tensor<Float> {
+        if kind == .insideTensor {
+            let inverse = Tensor(scale.values.map { $0 > 0 ? 1 / $0 : 0 }, shape: scale.shape)
+            return (x - shift) * inverse
+        }
         if kind == .perTask { return (x - shift.gather(groups)) / scale.gather(groups) }
         return (x - shift) / scale
     }

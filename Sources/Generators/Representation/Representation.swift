@@ -29,6 +29,16 @@ struct Representation: Sendable {
         }
     }
 
+    /// The tensors that lie back to back in a vector, and whether each is a `lora_A`.
+    var tensors: [(shape: [Int], isA: Bool)] { Self.tensors(of: space) }
+
+    private static func tensors(of space: Space) -> [(shape: [Int], isA: Bool)] {
+        switch space {
+        case .factors(let codec): codec.layout.tensors.enumerated().map { ($1.shape, $0 % 2 == 0) }
+        case .product(let space): space.frames.map { ([$0.p, $0.q], false) }
+        }
+    }
+
     /// The settings that say which representation to fit.
     struct Settings {
         var space = "product"
@@ -46,17 +56,20 @@ struct Representation: Sendable {
             throw LoragenError(.mismatch, "the corpus has no adapter in its training split")
         }
         let space: Space
-        let ranges: [(range: Range<Int>, isA: Bool)]
         if settings.space == "product" {
-            let product = try ProductSpace(
-                fitting: adapters, outputs: settings.outputFrame, inputs: settings.inputFrame,
-                random: Random(seed: seed, stream: Streams.frames))
-            space = .product(product)
-            ranges = [(0..<product.count, false)]
+            space = .product(
+                try ProductSpace(
+                    fitting: adapters, outputs: settings.outputFrame, inputs: settings.inputFrame,
+                    random: Random(seed: seed, stream: Streams.frames)))
         } else {
-            let codec = try AdapterCodec(factors: settings.factors, corpusLayout: first.layout, reference: first)
-            space = .factors(codec)
-            ranges = codec.layout.tensors.enumerated().map { ($1.range, $0 % 2 == 0) }
+            space = .factors(
+                try AdapterCodec(factors: settings.factors, corpusLayout: first.layout, reference: first))
+        }
+        var end = 0
+        let ranges = Self.tensors(of: space).map { tensor in
+            let start = end
+            end += tensor.shape.reduce(1, *)
+            return (range: start..<end, isA: tensor.isA)
         }
         let rows = try Self.rows(adapters, space)
         let normaliser = Normaliser(

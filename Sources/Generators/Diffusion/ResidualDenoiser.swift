@@ -82,22 +82,31 @@ final class ResidualDenoiser<E: Element>: Denoiser {
 
     /// The training pass, with dropout.
     func run(_ x: Tensor<E>, times: [Int], condition c: Tensor<E>?, random: Random?) -> Tensor<E> {
-        let embedded: Tensor<E> = sinusoidalEmbedding(
+        let embedded = condition.map { self.embedded(c ?? .zeros([x.shape[0], $0.0.weight.shape[1]])) }
+        return self(x, time: self.embedded(times), condition: embedded, random: random)
+    }
+
+    /// `[times.count, width]`
+    func embedded(_ times: [Int]) -> Tensor<E> {
+        let sinusoids: Tensor<E> = sinusoidalEmbedding(
             times.map { Double($0) }, dimension: Self.timeWidth, order: .sineThenCosine)
-        let t = time.1(time.0(embedded).silu())
-        var context = t
-        var h = input(x) + t
-        if let condition {
-            let c = c ?? .zeros([x.shape[0], condition.0.weight.shape[1]])
-            let e = condition.1(condition.0(c).silu())
-            h = h + e
-            context = context + e
-        }
-        context = context.silu()
+        return time.1(time.0(sinusoids).silu())
+    }
+
+    /// `[n, conditionCount]` to `[n, width]`; a network without conditions gives zeros.
+    func embedded(_ condition: Tensor<E>) -> Tensor<E> {
+        self.condition.map { $0.1($0.0(condition).silu()) } ?? .zeros([condition.shape[0], output.weight.shape[1]])
+    }
+
+    /// From the embeddings of time, one row or `n`, and condition.
+    func callAsFunction(_ x: Tensor<E>, time: Tensor<E>, condition: Tensor<E>?, random: Random?) -> Tensor<E> {
+        let context = condition.map { time + $0 } ?? time
+        var h = input(x) + context
+        let modulation = context.silu()
         var random = random
         for block in blocks {
             let mask: Tensor<E>? = dropout > 0 ? random?.dropoutMask([h.shape[0], 2 * h.shape[1]], rate: dropout) : nil
-            h = block(h, context: context, mask: mask)
+            h = block(h, context: modulation, mask: mask)
         }
         return output(h)
     }

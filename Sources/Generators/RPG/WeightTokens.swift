@@ -1,0 +1,122 @@
+import Tensor
+
+/// How an adapter vector is cut into tokens of `size` numbers (Wang et al. 2025, section 3.1). Every token is a contiguous
+/// part of the vector, padded with zeros at its end; the padding is masked in the loss.
+struct WeightTokens: Sendable {
+    enum Granularity: String, CaseIterable, Sendable {
+        /// Each tensor on its own, row-major; the last token of a tensor is padded.
+        case withinLayer = "within-layer"
+        /// The vector as a whole; only its last token is padded.
+        case flatten
+        /// Whole rows of a tensor, as many as fit and divide them evenly; rows that do not fit are cut likewise.
+        case byChannel = "by-channel"
+    }
+
+    struct Token: Equatable, Sendable {
+        /// Index of its first number in the vector.
+        var start: Int
+        /// Numbers that are not padding, 1 to `size`.
+        var count: Int
+        /// The tensor that it belongs to, and its place among that tensor's tokens.
+        var tensor: Int
+        var index: Int
+    }
+
+    static let limit = 1 << 24
+
+    let size: Int
+    let valueCount: Int
+    let tokens: [Token]
+    var count: Int { tokens.count }
+    /// Share of the tokens' numbers that is padding.
+    var padding: Double { 1 - Double(valueCount) / Double(max(1, count * size)) }
+
+    /// Cuts tensors that lie back to back. Throws `.invalidArgument` when there are more than `limit` tokens.
+    init(shapes: [[Int]], size: Int, granularity: Granularity = .withinLayer) throws(LoragenError) {
+        let total = shapes.reduce(0) { $0 + $1.reduce(1, *) }
+        var cutter = Cutter(size: size)
+        if granularity == .flatten {
+            try cutter.cut([total], by: .flatten)
+        } else {
+            for shape in shapes where !shape.contains(0) {
+                try cutter.cut(shape, by: granularity)
+                (cutter.tensor, cutter.index) = (cutter.tensor + 1, 0)
+            }
+        }
+        (self.size, valueCount, tokens) = (size, total, cutter.tokens)
+    }
+
+    private struct Cutter {
+        let size: Int
+        var tokens: [Token] = []
+        var start = 0
+        var tensor = 0
+        var index = 0
+
+        mutating func cut(_ shape: [Int], by granularity: Granularity) throws(LoragenError) {
+            let count = shape.reduce(1, *)
+            guard granularity == .byChannel, count > size else { return try append(count, each: size) }
+            let row = count / shape[0]
+            if row > size {
+                for _ in 0..<shape[0] { try cut(Array(shape.dropFirst()), by: granularity) }
+                return
+            }
+            var parts = max(1, shape[0] * row / size)
+            while shape[0] % parts != 0 || shape[0] / parts * row > size { parts += 1 }
+            try append(count, each: shape[0] / parts * row)
+        }
+
+        private mutating func append(_ count: Int, each: Int) throws(LoragenError) {
+            let end = start + count
+            guard (count + each - 1) / each <= WeightTokens.limit - tokens.count else {
+                throw LoragenError(
+                    .invalidArgument,
+                    "more than \(WeightTokens.limit) tokens of \(size) numbers; a larger tokenSize makes fewer")
+            }
+            while start < end {
+                let taken = min(each, end - start)
+                tokens.append(Token(start: start, count: taken, tensor: tensor, index: index))
+                (start, index) = (start + taken, index + 1)
+            }
+        }
+    }
+
+    // MARK: Numbers
+
+    /// One token of one vector.
+    struct Pick {
+        var row: Int
+        var token: Int
+    }
+
+    /// Tokens `[picks.count, size]` of vectors `[B, values]`.
+    func gather(_ vectors: Tensor<Float>, _ picks: [Pick]) -> Tensor<Float> {
+        Tensor.make([picks.count, size]) { to in
+            vectors.withUnsafeBufferPointer { from in
+                for (place, pick) in picks.enumerated() {
+                    let (token, at) = (tokens[pick.token], to + place * size)
+                    for j in 0..<token.count { at[j] = from[pick.row * valueCount + token.start + j] }
+                    for j in token.count..<size { at[j] = 0 }
+                }
+            }
+        }
+    }
+
+    /// 1 where a token has a number and 0 where it is padding, `[picks.count, size]`.
+    func mask(_ picks: [Pick]) -> Tensor<Float> {
+        Tensor.make([picks.count, size]) { to in
+            for (place, pick) in picks.enumerated() {
+                let filled = tokens[pick.token].count
+                for j in 0..<size { to[place * size + j] = j < filled ? 1 : 0 }
+            }
+        }
+    }
+
+    /// Writes row `row` of `values`, `[M, size]`, into one vector as its token `token`, without the padding.
+    func scatter(_ values: Tensor<Float>, row: Int, token: Int, into vector: UnsafeMutablePointer<Float>) {
+        let place = tokens[token]
+        values.withUnsafeBufferPointer { from in
+            for j in 0..<place.count { vector[place.start + j] = from[row * size + j] }
+        }
+    }
+}
