@@ -14,12 +14,10 @@ struct CanonicalForm {
 
     private static let threshold = 0x1p-24
 
-    /// `a [rank, in]`, `b [out, rank]`, row-major. Throws `.internalError` when LAPACK fails.
-    init(
-        a: UnsafeBufferPointer<Float>, b: UnsafeBufferPointer<Float>, module: ModuleShape
-    ) throws(LoragenError) {
-        let right = try SmallMatrix(transposeOf: a, rows: module.rank, columns: module.inputs).qr()
-        let left = try SmallMatrix(rowMajor: b, rows: module.outputs, columns: module.rank).qr()
+    /// Of one group of a module. Throws `.internalError` when LAPACK fails.
+    init(_ factors: Adapter.Factors, module: ModuleShape) throws(LoragenError) {
+        let right = try factors.aTransposed.qr()
+        let left = try factors.b.qr()
         var core = left.r.times(right.r, transposeOther: true)
         let scale = module.scale
         for i in core.values.indices { core.values[i] *= scale }
@@ -43,12 +41,8 @@ struct CanonicalForm {
         self.sigma = Array(kept)
     }
 
-    /// The share of `‖ΔW‖²` that is lost when only the first `rank` singular values stay; 0 for a zero product.
-    func energyLost(rank: Int) -> Double {
-        let total = sigma.reduce(0) { $0 + $1 * $1 }
-        if total == 0 { return 0 }
-        return sigma.dropFirst(rank).reduce(0) { $0 + $1 * $1 } / total
-    }
+    /// `‖ΔW‖²` beyond the first `rank` singular values.
+    func energy(beyond rank: Int) -> Double { sigma.dropFirst(rank).reduce(0) { $0 + $1 * $1 } }
 
     /// Writes the first `rank` vectors row-major, zeros where there are none.
     func store(
@@ -104,12 +98,18 @@ extension Adapter {
         var lost = [Double](repeating: 0, count: ranks.count)
         let adapter = try Adapter(layout: target, metadata: metadata) { (values) throws(LoragenError) in
             for (i, module) in layout.modules.enumerated() {
-                let form = try CanonicalForm(
-                    a: tensor(at: 2 * i).values, b: tensor(at: 2 * i + 1).values, module: module)
-                lost[i] = form.energyLost(rank: ranks[i])
-                form.store(
-                    rank: ranks[i], a: UnsafeMutableBufferPointer(rebasing: values[target.tensors[2 * i].range]),
-                    b: UnsafeMutableBufferPointer(rebasing: values[target.tensors[2 * i + 1].range]))
+                var (total, beyond) = (0.0, 0.0)
+                let rank = ranks[i] / module.groups
+                for group in 0..<module.groups {
+                    let form = try CanonicalForm(factors(of: i, group: group), module: module)
+                    total += form.energy(beyond: 0)
+                    beyond += form.energy(beyond: rank)
+                    form.store(
+                        rank: rank, a: target.range(.a, of: i, group: group, in: values),
+                        b: target.range(.b, of: i, group: group, in: values))
+                }
+                lost[i] = total == 0 ? 0 : beyond / total
+                copyMagnitude(of: i, to: target, in: values)
             }
         }
         try adapter.checkFinite(source: "the adapter in canonical form")
@@ -131,29 +131,26 @@ extension Adapter {
         let layout = start.layout
         return try Adapter(layout: layout, metadata: metadata) { (values) throws(LoragenError) in
             for (i, module) in layout.modules.enumerated() {
-                // All transposed: Aᵀ [in, r], which is A's row-major memory; B [out, r].
-                let a = SmallMatrix(
-                    transposeOf: start.tensor(at: 2 * i).values, rows: module.rank, columns: module.inputs)
-                let b = SmallMatrix(
-                    rowMajor: start.tensor(at: 2 * i + 1).values, rows: module.outputs, columns: module.rank)
-                let aRef = SmallMatrix(
-                    transposeOf: reference.tensor(at: 2 * i).values, rows: module.rank, columns: module.inputs)
-                let bRef = SmallMatrix(
-                    rowMajor: reference.tensor(at: 2 * i + 1).values, rows: module.outputs, columns: module.rank)
-                var core = b.times(bRef, transposeSelf: true)
-                let other = a.times(aRef, transposeSelf: true)
-                for k in core.values.indices { core.values[k] += other.values[k] }
-                let (u, _, vt) = try core.svd()
-                let q = u.times(vt)
-                let turnedA = a.times(q)
-                let turnedB = b.times(q)
-                let (placeA, placeB) = (layout.tensors[2 * i].offset, layout.tensors[2 * i + 1].offset)
-                for k in turnedA.values.indices { values[placeA + k] = Float(turnedA.values[k]) }
-                for row in 0..<module.outputs {
-                    for column in 0..<module.rank {
-                        values[placeB + row * module.rank + column] = Float(turnedB[row, column])
+                for group in 0..<module.groups {
+                    let own = start.factors(of: i, group: group)
+                    let other = reference.factors(of: i, group: group)
+                    var core = own.b.times(other.b, transposeSelf: true)
+                    let second = own.aTransposed.times(other.aTransposed, transposeSelf: true)
+                    for k in core.values.indices { core.values[k] += second.values[k] }
+                    let (u, _, vt) = try core.svd()
+                    let q = u.times(vt)
+                    let turnedA = own.aTransposed.times(q)
+                    let turnedB = own.b.times(q)
+                    let a = layout.range(.a, of: i, group: group, in: values)
+                    let b = layout.range(.b, of: i, group: group, in: values)
+                    for k in turnedA.values.indices { a[k] = Float(turnedA.values[k]) }
+                    for row in 0..<turnedB.rows {
+                        for column in 0..<turnedB.columns {
+                            b[row * turnedB.columns + column] = Float(turnedB[row, column])
+                        }
                     }
                 }
+                start.copyMagnitude(of: i, to: layout, in: values)
             }
         }
     }

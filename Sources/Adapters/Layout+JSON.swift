@@ -66,6 +66,9 @@ extension ModuleShape {
             "rank": JSON(rank), "alpha": alphaJSON(alpha),
         ]
         if scaling != .standard { object["scaling"] = .string(scaling.rawValue) }
+        if !kernel.isEmpty { object["kernel"] = JSON(kernel) }
+        if groups != 1 { object["groups"] = JSON(groups) }
+        if hasMagnitude { object["dora"] = true }
         return .object(object)
     }
 
@@ -78,7 +81,9 @@ extension ModuleShape {
             throw LoragenError(.format, "module \(place) of the layout is \(json.kind); expected an object")
         }
         for member in object.members
-        where !["name", "kind", "inputs", "outputs", "rank", "alpha", "scaling"].contains(member.name) {
+        where !["name", "kind", "inputs", "outputs", "rank", "alpha", "scaling", "kernel", "groups", "dora"]
+            .contains(member.name)
+        {
             throw LoragenError(
                 .format, "module \(place) of the layout has an unknown member '\(shortened(member.name))'")
         }
@@ -93,8 +98,16 @@ extension ModuleShape {
             guard let known = value.string.flatMap(ModuleScaling.init) else { throw wrong("scaling") }
             scaling = known
         }
+        var kernel: [Int] = []
+        if let value = json["kernel"] {
+            guard let sizes = value.array?.map(\.integer), !sizes.contains(nil) else { throw wrong("kernel") }
+            kernel = sizes.compactMap { $0 }
+        }
+        guard let groups = json["groups"].map(\.integer) ?? 1 else { throw wrong("groups") }
+        guard let hasMagnitude = json["dora"].map(\.bool) ?? false else { throw wrong("dora") }
         try self.init(
-            name: name, kind: kind, inputs: inputs, outputs: outputs, rank: rank, alpha: alpha, scaling: scaling)
+            name: name, kind: kind, inputs: inputs, outputs: outputs, kernel: kernel, groups: groups, rank: rank,
+            alpha: alpha, scaling: scaling, hasMagnitude: hasMagnitude)
     }
 }
 

@@ -2,14 +2,18 @@ import Tensor
 
 /// The ordered modules of an adapter, and where their tensors lie in its flat vector of values.
 ///
-/// The flat vector has the tensors back to back, by the UTF-8 bytes of their PEFT keys (so layers go 0, 1, 10, 11, 2 and
-/// `lora_A` comes before `lora_B`), each row-major.
+/// The flat vector has the tensors back to back, by the UTF-8 bytes of their PEFT keys (so layers go 0, 1, 10, 11, 2;
+/// `lora_A` comes before `lora_B`, and DoRA's `lora_magnitude_vector` last), each row-major.
 public struct Layout: Equatable, Sendable {
+    /// What a tensor is to its module.
+    public enum Role: Sendable { case a, b, magnitude }
+
     /// One tensor of the flat vector.
     public struct Tensor: Equatable, Sendable {
         /// The PEFT key, "base_model.model.<module>.lora_A.weight".
         public let name: String
-        /// `[rank, inputs]` for lora_A, `[outputs, rank]` for lora_B.
+        public let role: Role
+        /// See `ModuleShape`: `[rank, inputs]` for A and `[outputs, rank]` for B of a linear layer.
         public let shape: [Int]
         /// Index of its first value in the flat vector.
         public let offset: Int
@@ -21,10 +25,20 @@ public struct Layout: Equatable, Sendable {
         public var range: Range<Int> { offset..<(offset + count) }
     }
 
+    /// Where a module's tensors stand in `tensors`.
+    public struct Parts: Equatable, Sendable {
+        public let a: Int
+        public var b: Int { a + 1 }
+        /// Of DoRA alone.
+        public let magnitude: Int?
+    }
+
     /// In the order of their PEFT keys.
     public let modules: [ModuleShape]
-    /// `lora_A` of module i at 2i, `lora_B` at 2i + 1.
+    /// Of each module A and B, and the magnitudes if it is DoRA.
     public let tensors: [Tensor]
+    /// For each module the places of its tensors.
+    public let parts: [Parts]
     /// Numbers in one adapter.
     public let valueCount: Int
     /// The base model, as the adapter's config names it.
@@ -48,17 +62,22 @@ public struct Layout: Equatable, Sendable {
         let sorted = modules.sorted { precedes($0.keyA, $1.keyA) }
         var tensors: [Tensor] = []
         tensors.reserveCapacity(2 * sorted.count)
+        var parts: [Parts] = []
+        parts.reserveCapacity(sorted.count)
         var offset = 0
         for (i, module) in sorted.enumerated() {
-            if i > 0, !precedes(sorted[i - 1].keyA, module.keyA) {
+            // The same name twice, be it of different kinds, whose keys differ.
+            if i > 0, sorted[i - 1].name == module.name || !precedes(sorted[i - 1].keyA, module.keyA) {
                 throw LoragenError(.invalidArgument, "module '\(module.name)' is in the layout twice")
             }
-            for (name, shape) in [
-                (module.keyA, [module.rank, module.inputs]), (module.keyB, [module.outputs, module.rank]),
-            ] {
+            parts.append(Parts(a: tensors.count, magnitude: module.hasMagnitude ? tensors.count + 2 : nil))
+            var list = [(Role.a, module.keyA, module.shapeA), (.b, module.keyB, module.shapeB)]
+            if module.hasMagnitude { list.append((.magnitude, module.keyMagnitude, module.shapeMagnitude)) }
+            for (role, name, shape) in list {
                 // At most 2^44 each, by the limits of ModuleShape.
-                let count = shape[0] * shape[1]
-                tensors.append(Tensor(name: name, shape: shape, offset: offset, count: count, module: i))
+                let count = shape.reduce(1, *)
+                tensors.append(
+                    Tensor(name: name, role: role, shape: shape, offset: offset, count: count, module: i))
                 offset += count
                 if offset > Self.valueLimit {
                     throw LoragenError(
@@ -69,6 +88,7 @@ public struct Layout: Equatable, Sendable {
         }
         self.modules = sorted
         self.tensors = tensors
+        self.parts = parts
         valueCount = offset
         self.baseModel = baseModel
         self.targetModules = targetModules.sorted(by: precedes)
@@ -106,11 +126,7 @@ public struct Layout: Equatable, Sendable {
     /// both have the same tensors. `ignoringRank` leaves rank and alpha out: what re-cutting can make equal.
     public func difference(from other: Layout, ignoringRank: Bool = false) -> String? {
         for (a, b) in zip(modules, other.modules) {
-            if a.name != b.name { return "it has module '\(a.name)' where '\(b.name)' is expected" }
-            if a.kind != b.kind || a.inputs != b.inputs || a.outputs != b.outputs {
-                return "module '\(a.name)' is \(a.kind) [\(a.outputs), \(a.inputs)] where \(b.kind) "
-                    + "[\(b.outputs), \(b.inputs)] is expected"
-            }
+            if let difference = a.difference(from: b) { return difference }
             if ignoringRank { continue }
             if a.rank != b.rank { return "module '\(a.name)' has rank \(a.rank) where \(b.rank) is expected" }
             if a.scale != b.scale {

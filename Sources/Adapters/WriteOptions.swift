@@ -12,15 +12,28 @@ public enum AdapterFormat: Sendable {
 
 /// How an adapter is written.
 public struct WriteOptions: Sendable {
+    /// What stands in the file for ranks and scales.
+    public enum Form: Sendable {
+        /// One rank for all modules (smaller ones are padded with zeros), alpha = rank, and the scale inside lora_B: no
+        /// host needs to know more of scaling than that.
+        case baked
+        /// Rank, alpha and scaling of each module as they are.
+        case kept
+        /// `baked`, and only what every language model's host loads: its linear layers, each kind in every layer, with zeros
+        /// where the adapter has none, and the next rank of 8, 16, 32, 64 and so on. Anything else is refused.
+        case portable
+    }
+
     /// F32, F16 or BF16.
     public var type: ElementType
-    /// One rank for all modules (smaller ones are padded with zeros), alpha = rank, and the scale inside lora_B: the form
-    /// that all hosts compute alike. `false` keeps rank, alpha and scaling of each module.
-    public var portable: Bool
+    public var form: Form
+    /// How many layers the base model has, for `portable`; `nil`: as many as the adapter reaches.
+    public var layerCount: Int?
 
-    public init(type: ElementType = .f32, portable: Bool = true) {
+    public init(type: ElementType = .f32, form: Form = .baked, layerCount: Int? = nil) {
         self.type = type
-        self.portable = portable
+        self.form = form
+        self.layerCount = layerCount
     }
 }
 
@@ -32,29 +45,44 @@ struct AdapterImage {
     let type: ElementType
 
     /// Throws `.invalidArgument` for a type that no host reads and `.nonFinite` for values that no host should.
-    init(_ adapter: Adapter, _ options: WriteOptions) throws(LoragenError) {
+    init(_ source: Adapter, _ options: WriteOptions) throws(LoragenError) {
         guard [.f32, .f16, .bf16].contains(options.type) else {
             throw LoragenError(
                 .invalidArgument, "an adapter cannot be written as \(options.type.rawValue); expected F32, F16 or BF16")
         }
         type = options.type
-        try adapter.checkFinite(source: "the adapter")
-        if options.portable {
-            let rank = adapter.layout.modules.lazy.map(\.rank).max() ?? 1
-            layout = try adapter.layout.withRank(rank)
-            self.adapter = try adapter.padded(to: layout)
-            scales = adapter.layout.modules.map(\.scale)
-        } else {
-            layout = adapter.layout
-            self.adapter = adapter
+        try source.checkFinite(source: "the adapter")
+        switch options.form {
+        case .kept:
+            layout = source.layout
+            adapter = source
             scales = [Double](repeating: 1, count: layout.modules.count)
+        case .baked:
+            layout = try source.layout.withUniformRank()
+            adapter = try source.padded(to: layout)
+            scales = source.layout.modules.map(\.scale)
+        case .portable:
+            let whole = try source.portable(layerCount: options.layerCount)
+            let needed = whole.layout.modules.lazy.map(\.rank).max() ?? 1
+            guard let rank = PortableForm.ranks.first(where: { $0 >= needed }) else {
+                throw LoragenError(
+                    .unsupported,
+                    "a portable adapter has a rank of at most \(PortableForm.ranks.last ?? 0), which vLLM allows; this one "
+                        + "has \(needed). Cut it to a smaller rank first")
+            }
+            layout = try whole.layout.withRank(rank)
+            adapter = try whole.padded(to: layout)
+            scales = whole.layout.modules.map(\.scale)
         }
     }
 
     private let scales: [Double]
 
-    /// What a tensor's values are multiplied with: the scale for lora_B, 1 for lora_A.
-    func factor(of index: Int) -> Double { index % 2 == 1 ? scales[index / 2] : 1 }
+    /// What a tensor's values are multiplied with: the scale for B, 1 for the others.
+    func factor(of index: Int) -> Double {
+        let place = layout.tensors[index]
+        return place.role == .b ? scales[place.module] : 1
+    }
 
     /// A safetensors writer that holds all tensors. The image must live until it has written.
     func writer(metadata: [String: String]) throws(LoragenError) -> SafetensorsWriter {
@@ -66,24 +94,45 @@ struct AdapterImage {
     }
 }
 
+extension Layout {
+    /// The same modules with the smallest rank that is enough for all and that the groups of each divide.
+    func withUniformRank() throws(LoragenError) -> Layout {
+        let needed = modules.lazy.map(\.rank).max() ?? 1
+        let groups = Set(modules.map(\.groups))
+        let rank = (needed...max(needed, ModuleShape.rankLimit)).first { rank in groups.allSatisfy { rank % $0 == 0 } }
+        guard let rank else {
+            throw LoragenError(
+                .unsupported,
+                "no rank up to \(ModuleShape.rankLimit) is divisible by the groups of every convolution; write the adapter "
+                    + "with its own ranks")
+        }
+        return try withRank(rank)
+    }
+}
+
 extension Adapter {
     /// The same tensors in a layout of larger ranks, the added rows of A and columns of B zero. Alpha is not looked at.
     func padded(to layout: Layout) throws(LoragenError) -> Adapter {
         if layout.tensors == self.layout.tensors { return self }
         return try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
-            for (i, place) in layout.tensors.enumerated() {
-                let source = tensor(at: i)
-                guard zip(source.shape, place.shape).allSatisfy({ $0 <= $1 }) else {
+            for (i, module) in layout.modules.enumerated() {
+                guard self.layout.modules[i].groups == module.groups, self.layout.modules[i].rank <= module.rank else {
                     throw LoragenError(
-                        .mismatch, "tensor '\(place.name)': \(source.shape) cannot be padded to \(place.shape)")
+                        .mismatch,
+                        "module '\(module.name)': rank \(self.layout.modules[i].rank) cannot be padded to "
+                            + "\(module.rank)")
                 }
-                let columns = source.shape[1]
-                for row in 0..<source.shape[0] {
-                    let to = place.offset + row * place.shape[1]
-                    let from = source.values[(row * columns)..<(row * columns + columns)]
-                    _ = UnsafeMutableBufferPointer(rebasing: target[to..<(to + columns)])
-                        .update(fromContentsOf: UnsafeBufferPointer(rebasing: from))
+                for group in 0..<module.groups {
+                    let source = factors(of: i, group: group)
+                    let a = layout.range(.a, of: i, group: group, in: target)
+                    let b = layout.range(.b, of: i, group: group, in: target)
+                    _ = a.update(fromContentsOf: source.valuesA)
+                    let from = source.module.groupRank
+                    for row in 0..<module.groupOutputs {
+                        for k in 0..<from { b[row * module.groupRank + k] = source.valuesB[row * from + k] }
+                    }
                 }
+                copyMagnitude(of: i, to: layout, in: target)
             }
         }
     }

@@ -140,7 +140,7 @@ public func loragen_adapters_save(
         let options = try CAPI.options(options, over: loragen_save_options(), "options")
         try box.samples[sample].write(
             to: path, format: try AdapterFormat(format),
-            options: WriteOptions(type: try ElementType(options.dtype), portable: options.keep_alpha == 0))
+            options: WriteOptions(type: try ElementType(options.dtype), form: options.keep_alpha == 0 ? .baked : .kept))
     }
 }
 

@@ -168,7 +168,7 @@ struct GeneratorFile {
         var total = 0
         for (i, module) in layout.modules.enumerated() {
             let u = try reader.matrix("frames.\(i).u", rows: module.outputs)
-            let v = try reader.matrix("frames.\(i).v", rows: module.inputs)
+            let v = try reader.matrix("frames.\(i).v", rows: module.columns)
             frames.append((u, v))
             let (core, overflow) = u.shape[1].multipliedReportingOverflow(by: v.shape[1])
             let (sum, overflow2) = total.addingReportingOverflow(core)

@@ -12,11 +12,11 @@ func hostSamples() throws {
     for name in Scratch.names(root + "/in") {
         let adapter = try Adapter.read(path: root + "/in/" + name)
         let changed = [("canonical", try adapter.canonical()), ("as-read", adapter)]
-        for (form, adapter) in changed {
+        for (origin, adapter) in changed {
             for type in [ElementType.f32, .f16, .bf16] {
-                for portable in [true, false] {
-                    let target = "\(root)/out/\(name)+\(form)+\(type.rawValue)+\(portable ? "portable" : "plain")"
-                    let options = WriteOptions(type: type, portable: portable)
+                for form in [WriteOptions.Form.baked, .kept] {
+                    let target = "\(root)/out/\(name)+\(origin)+\(type.rawValue)+\(form)"
+                    let options = WriteOptions(type: type, form: form)
                     try adapter.write(to: target, format: .peft, options: options)
                     try adapter.write(to: target + ".safetensors", format: .safetensors, options: options)
                     try adapter.write(to: target + ".onnx", format: .onnx, options: options)

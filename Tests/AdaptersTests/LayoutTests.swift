@@ -75,10 +75,51 @@ import Testing
             modules: [
                 module("m.0.q"), module("m.1.q", alpha: 2.5),
                 ModuleShape(name: "m.2.q", inputs: 2, outputs: 7, rank: 1, alpha: 3, scaling: .rankStabilised),
+                ModuleShape(
+                    name: "m.3.c", kind: .convolution, inputs: 2, outputs: 6, kernel: [3, 1], groups: 2, rank: 4,
+                    alpha: 4),
+                ModuleShape(name: "m.3.d", inputs: 2, outputs: 7, rank: 1, alpha: 3, hasMagnitude: true),
+                ModuleShape(name: "m.3.e", kind: .embedding, inputs: 9, outputs: 2, rank: 1, alpha: 1),
+                ModuleShape(name: "m.3.t", kind: .transposedLinear, inputs: 9, outputs: 2, rank: 1, alpha: 1),
             ], baseModel: "org/model \"x\"", targetModules: ["q"])
         let text = try layout.json.text()
         #expect(try Layout(json: JSON.parse(text, source: "t"), source: "t") == layout)
         #expect(try layout.json.text() == text)
+    }
+
+    @Test("What was written before there were other kinds still reads") func oldJSON() throws {
+        let text = """
+            {"version":1,"base_model":"b","target_modules":["q"],"modules":[{"name":"m.0.q","kind":"linear","inputs":4,\
+            "outputs":3,"rank":2,"alpha":4}]}
+            """
+        let layout = try Layout(json: JSON.parse(text, source: "f"), source: "f")
+        #expect(
+            try layout
+                == Layout(
+                    modules: [ModuleShape(name: "m.0.q", inputs: 4, outputs: 3, rank: 2, alpha: 4)], baseModel: "b",
+                    targetModules: ["q"]))
+        #expect(try layout.json.text() == text)
+    }
+
+    @Test("Sizes that are not those of the kind are refused") func kinds() throws {
+        typealias Change = (kind: ModuleKind, kernel: [Int], groups: Int, rank: Int, says: String)
+        let changes: [Change] = [
+            (.linear, [1], 1, 2, "a kernel of 1 sizes; expected none"), (.convolution, [], 1, 2, "expected 1 to 3"),
+            (.convolution, [1, 1, 1, 1], 1, 2, "expected 1 to 3"), (.convolution, [0], 1, 2, "a kernel [0]"),
+            (.convolution, [-1, -1], 1, 2, "a kernel [-1, -1]"),
+            (.convolution, [1 << 30, 1 << 30, 2], 1, 2, "a kernel"),
+            (.linear, [], 2, 2, "2 groups"), (.convolution, [1], 2, 3, "2 groups for rank 3"),
+            (.convolution, [1], 4, 4, "4 groups for rank 4 and 6 outputs"), (.convolution, [1], 0, 2, "0 groups"),
+        ]
+        for change in changes {
+            let error = failure {
+                _ = try ModuleShape(
+                    name: "m.0.q", kind: change.kind, inputs: 4, outputs: 6, kernel: change.kernel,
+                    groups: change.groups,
+                    rank: change.rank, alpha: 1)
+            }
+            #expect(error.code == .invalidArgument && contains(error.message, change.says), "\(error.message)")
+        }
     }
 
     static let broken: [(from: String, to: String, says: String, code: LoragenError.Code)] = [
@@ -99,6 +140,10 @@ import Testing
         ("\"b\"", "7", "base_model is the number 7", .format), ("[\"q\"]", "[1]", "target_modules", .format),
         ("[\"q\"]", "\"q\"", "target_modules", .format),
         ("\"alpha\":4", "\"scaling\":\"x\",\"alpha\":4", "'scaling' is the string", .format),
+        ("\"alpha\":4", "\"kernel\":[null],\"alpha\":4", "'kernel' is an array", .format),
+        ("\"alpha\":4", "\"kernel\":[3],\"alpha\":4", "a kernel of 1 sizes", .format),
+        ("\"alpha\":4", "\"groups\":\"2\",\"alpha\":4", "'groups' is the string", .format),
+        ("\"alpha\":4", "\"dora\":1,\"alpha\":4", "'dora' is the number 1", .format),
     ]
 
     @Test("Broken JSON forms are refused by name", arguments: broken.indices) func brokenJSON(index: Int) throws {

@@ -100,16 +100,19 @@ struct TestRandom: RandomNumberGenerator {
     }
 }
 
-/// `scale · B · A` of a module in double, row-major [out, in].
+/// `scale · B · A` of a module in double, row-major [out, columns].
 func product(_ adapter: Adapter, _ index: Int) -> [Double] {
     let module = adapter.layout.modules[index]
-    let (a, b) = (adapter.tensor(at: 2 * index).values, adapter.tensor(at: 2 * index + 1).values)
-    var result = [Double](repeating: 0, count: module.outputs * module.inputs)
-    for i in 0..<module.outputs {
-        for k in 0..<module.rank {
-            let factor = module.scale * Double(b[i * module.rank + k])
-            for j in 0..<module.inputs {
-                result[i * module.inputs + j] += factor * Double(a[k * module.inputs + j])
+    var result = [Double](repeating: 0, count: module.outputs * module.columns)
+    for group in 0..<module.groups {
+        let (a, b) = (
+            adapter.factors(of: index, group: group).valuesA, adapter.factors(of: index, group: group).valuesB
+        )
+        for i in 0..<module.groupOutputs {
+            for k in 0..<module.groupRank {
+                let factor = module.scale * Double(b[i * module.groupRank + k])
+                let row = (group * module.groupOutputs + i) * module.columns
+                for j in 0..<module.columns { result[row + j] += factor * Double(a[k * module.columns + j]) }
             }
         }
     }

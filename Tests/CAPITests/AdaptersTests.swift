@@ -17,7 +17,7 @@ import Testing
                 ModuleShape(name: "head", inputs: 3, outputs: 2, rank: 1, alpha: 1, scaling: .rankStabilised),
             ], baseModel: "tiny")
         adapter = try Adapter(layout: layout, values: (0..<layout.valueCount).map { Float($0) })
-        try adapter.write(to: "\(folder)/adapter", format: .peft, options: WriteOptions(portable: false))
+        try adapter.write(to: "\(folder)/adapter", format: .peft, options: WriteOptions(form: .kept))
     }
 
     deinit { try? FileManager.default.removeItem(atPath: folder) }

@@ -126,8 +126,9 @@ struct Dense {
 /// `scale · B · A` of a module.
 func product(_ adapter: Adapter, _ index: Int) -> Dense {
     let module = adapter.layout.modules[index]
-    let a = Dense(module.rank, module.inputs, adapter.tensor(at: 2 * index).values.map(Double.init))
-    let b = Dense(module.outputs, module.rank, adapter.tensor(at: 2 * index + 1).values.map(Double.init))
+    let factors = adapter.factors(of: index, group: 0)
+    let a = Dense(module.rank, module.columns, factors.valuesA.map(Double.init))
+    let b = Dense(module.outputs, module.rank, factors.valuesB.map(Double.init))
     return withExtendedLifetime(adapter) { b * a * module.scale }
 }
 

@@ -9,16 +9,17 @@ struct PEFTConfig {
     let alpha: Double
     let scaling: ModuleScaling
     let baseModel: String?
-    /// Sorted; `nil` when it is "all-linear" or a regular expression, which only PEFT with the base model can read.
-    let targetModules: [String]?
-    let excludeModules: [String]
-    let layers: [Int]?
+    let targets: PEFTTargets
+    /// DoRA.
+    let usesMagnitudes: Bool
+    /// The linear layers keep their weights transposed.
+    let isTransposed: Bool
     private let rankPattern: PEFTPatterns
     private let alphaPattern: PEFTPatterns
     /// Of the config, what a written adapter should carry on.
     let metadata: [String: String]
 
-    /// Reads the file. Throws `.io`, `.format`, and `.unsupported` for what goes beyond LoRA of linear layers.
+    /// Reads the file. Throws `.io`, `.format`, and `.unsupported` for what goes beyond LoRA and DoRA.
     init(path: String) throws(LoragenError) {
         try self.init(json: JSON.read(path: path), source: path)
     }
@@ -45,26 +46,14 @@ struct PEFTConfig {
         case .string(let name): baseModel = name
         default: throw Self.wrong(json, "base_model_name_or_path", "a string or null", source)
         }
-        switch json["target_modules"] ?? .null {
-        case .string(let text) where !text.isEmpty: targetModules = nil
-        case .array(let list) where !list.isEmpty && list.allSatisfy({ $0.string?.isEmpty == false }):
-            targetModules = list.compactMap(\.string).sorted(by: precedes)
-        default:
-            throw Self.wrong(
-                json, "target_modules",
-                "a list of module names (without it PEFT takes its own default and ignores the other tensors)", source)
-        }
-        excludeModules = json["exclude_modules"]?.array?.compactMap(\.string) ?? []
-        layers = try Self.layers(json, source)
+        targets = try PEFTTargets(json, source: source)
+        usesMagnitudes = try Self.flag(json, "use_dora", source)
+        isTransposed = try Self.flag(json, "fan_in_fan_out", source)
         var metadata: [String: String] = [:]
         if let task = json["task_type"]?.string { metadata["peft.task_type"] = task }
-        if try Self.flag(json, "fan_in_fan_out", source) { metadata["peft.fan_in_fan_out"] = "true" }
         if let revision = json["revision"]?.string { metadata["peft.revision"] = revision }
         self.metadata = metadata
     }
-
-    /// `targetModules` where they alone say which modules are adapted; a writer may then use them again.
-    var plainTargets: [String] { layers == nil && excludeModules.isEmpty ? targetModules ?? [] : [] }
 
     /// Rank and alpha of a module, by the patterns or the general values.
     func rankAndAlpha(of module: String) throws(LoragenError) -> (rank: Int, alpha: Double) {
@@ -81,32 +70,7 @@ struct PEFTConfig {
         return (rank, alphaPattern.value(for: module) ?? alpha)
     }
 
-    /// Throws `.mismatch` when PEFT would silently ignore the tensors of a module.
-    func checkTargets(_ module: ModuleShape) throws(LoragenError) {
-        func names(_ list: [String]) -> Bool {
-            list.contains { $0 == module.name || module.name.hasSuffix("." + $0) }
-        }
-        if let targetModules, !names(targetModules) {
-            throw LoragenError(
-                .mismatch,
-                "\(source): 'target_modules' does not name module '\(module.name)', whose tensors are in the adapter; "
-                    + "PEFT would ignore them")
-        }
-        if names(excludeModules) {
-            throw LoragenError(
-                .mismatch,
-                "\(source): 'exclude_modules' names module '\(module.name)', whose tensors are in the adapter; PEFT would "
-                    + "ignore them")
-        }
-        if let layers, let layer = module.layerIndex, !layers.contains(layer) {
-            throw LoragenError(
-                .mismatch,
-                "\(source): 'layers_to_transform' leaves layer \(layer) out, but tensors of '\(module.name)' are in the "
-                    + "adapter; PEFT would ignore them")
-        }
-    }
-
-    private static func wrong(_ json: JSON, _ field: String, _ expected: String, _ source: String) -> LoragenError {
+    static func wrong(_ json: JSON, _ field: String, _ expected: String, _ source: String) -> LoragenError {
         LoragenError(.format, "\(source): '\(field)' is \(json[field]?.kind ?? "missing"); expected \(expected)")
     }
 
@@ -118,16 +82,7 @@ struct PEFTConfig {
         }
     }
 
-    private static func layers(_ json: JSON, _ source: String) throws(LoragenError) -> [Int]? {
-        switch json["layers_to_transform"] ?? .null {
-        case .null: return nil
-        case .integer(let layer): return [Int(layer)]
-        case .array(let list) where list.allSatisfy({ $0.integer != nil }): return list.compactMap(\.integer)
-        default: throw wrong(json, "layers_to_transform", "a whole number or a list of them", source)
-        }
-    }
-
-    /// Everything that would make the adapter more than `scale · B · A` on linear layers.
+    /// Everything that would make the adapter more than `scale · B · A` and magnitudes.
     private static func refuseOtherMethods(_ json: JSON, _ source: String) throws(LoragenError) {
         guard let method = json["peft_type"]?.string else {
             throw wrong(json, "peft_type", "\"LORA\"", source)
@@ -142,7 +97,7 @@ struct PEFTConfig {
                 .unsupported, "\(source): 'bias' is \(bias.kind); this library reads adapters with bias \"none\"")
         }
         let switches: [(field: String, means: String)] = [
-            ("use_dora", "DoRA"), ("lora_bias", "a bias in lora_B"), ("modules_to_save", "fully trained modules"),
+            ("lora_bias", "a bias in lora_B"), ("modules_to_save", "fully trained modules"),
             ("trainable_token_indices", "trained tokens"), ("target_parameters", "adapted parameters (experts)"),
             ("layer_replication", "replicated layers"), ("use_qalora", "QALoRA"), ("use_bdlora", "BD-LoRA"),
             ("alora_invocation_tokens", "activated LoRA"), ("kasa_config", "KaSA"), ("velora_config", "VeLoRA"),
@@ -156,7 +111,7 @@ struct PEFTConfig {
             default:
                 throw LoragenError(
                     .unsupported,
-                    "\(source): '\(field)' asks for \(means); this library reads plain LoRA of linear layers")
+                    "\(source): '\(field)' asks for \(means), which this library does not read")
             }
         }
         switch json["init_lora_weights"] ?? .null {

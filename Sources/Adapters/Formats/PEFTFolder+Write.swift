@@ -27,6 +27,25 @@ extension PEFTConfig {
     /// The config of a layout, as PEFT writes it: sorted keys, two spaces. Every key that some host needs or reads with
     /// another default is there.
     static func text(for layout: Layout, metadata: [String: String]) throws(LoragenError) -> String {
+        let linear = layout.modules.filter { $0.kind == .linear || $0.kind == .transposedLinear }
+        // Older adapters of this library say it here alone.
+        let isTransposed =
+            linear.contains { $0.kind == .transposedLinear } || metadata["peft.fan_in_fan_out"] == "true"
+        if isTransposed, let odd = linear.first(where: { $0.kind == .linear }),
+            linear.contains(where: { $0.kind == .transposedLinear })
+        {
+            throw LoragenError(
+                .unsupported,
+                "a PEFT config has one fan_in_fan_out for all linear layers, and module '\(odd.name)' keeps its weight as "
+                    + "[out, in] where others keep it transposed; write them as two adapters")
+        }
+        let hasMagnitudes = layout.modules.contains(where: \.hasMagnitude)
+        if hasMagnitudes, let plain = layout.modules.first(where: { !$0.hasMagnitude }) {
+            throw LoragenError(
+                .unsupported,
+                "a PEFT config has one use_dora for all modules, and module '\(plain.name)' is without magnitudes while "
+                    + "others have them; write them as two adapters")
+        }
         // One PEFT config has one rule for all modules; where the layout mixes them, alpha / r says the same.
         let isStabilised = layout.modules.allSatisfy { $0.scaling == .rankStabilised }
         let alphas = layout.modules.map { module in
@@ -55,7 +74,7 @@ extension PEFTConfig {
             ("base_model_name_or_path", layout.baseModel.map { .string($0) } ?? .null),
             ("bias", "none"),
             ("exclude_modules", nil),
-            ("fan_in_fan_out", .bool(metadata["peft.fan_in_fan_out"] == "true")),
+            ("fan_in_fan_out", .bool(isTransposed)),
             ("inference_mode", true),
             ("init_lora_weights", true),
             ("layers_pattern", nil),
@@ -70,7 +89,7 @@ extension PEFTConfig {
             ("revision", metadata["peft.revision"].map { .string($0) } ?? .null),
             ("target_modules", JSON(targetModules(of: layout))),
             ("task_type", metadata["peft.task_type"].map { .string($0) } ?? .null),
-            ("use_dora", false),
+            ("use_dora", .bool(hasMagnitudes)),
             ("use_rslora", .bool(isStabilised)),
         ]
         return try JSON.object(JSONObject(members)).text(indent: 2) + "\n"

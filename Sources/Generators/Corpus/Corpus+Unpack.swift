@@ -19,7 +19,7 @@ extension Corpus {
                     if mkdir(parent, 0o777) == 0 { made.append(parent) }
                 }
                 let path = "\(folder)/\(parts.joined(separator: "/"))"
-                try adapter(at: i).write(to: path, format: .peft, options: WriteOptions(portable: false))
+                try adapter(at: i).write(to: path, format: .peft, options: WriteOptions(form: .kept))
                 made.append(path)
                 manifest += try entry.json.text() + "\n"
             }

@@ -1,7 +1,7 @@
 import Adapters
 import Tensor
 
-/// A whole corpus in one safetensors file, a byte a number: for every PEFT key `K` of shape `[r, in]` or `[out, r]` the
+/// A whole corpus in one safetensors file, a byte a number: for every PEFT key `K` the
 /// tensors `K` (I8, `[N, ...]`), `K.scale` and `K.mean` (F32); a value is `mean + scale · code`. The metadata holds the
 /// manifest and the `adapter_config.json` that all adapters share.
 struct PackedSource: CorpusSource {
@@ -37,11 +37,11 @@ struct PackedSource: CorpusSource {
         lines = ManifestLine.parse(try metadata("manifest"), name: "\(path), manifest")
         let codes = file.tensors.filter { !$0.name.hasSuffix(".scale") && !$0.name.hasSuffix(".mean") }
         for tensor in codes {
-            guard tensor.shape.count == 3, tensor.shape[0] == lines.count, tensor.type == .i8 else {
+            guard tensor.shape.count > 1, tensor.shape[0] == lines.count, tensor.type == .i8 else {
                 throw LoragenError(
                     .format,
                     "\(path): tensor '\(tensor.name)' is \(tensor.type.rawValue) \(tensor.shape); expected I8 with "
-                        + "\(lines.count) adapters in the first of three dimensions")
+                        + "\(lines.count) adapters in the first dimension")
             }
             for part in [".scale", ".mean"] {
                 let other = try file.require(tensor.name + part)

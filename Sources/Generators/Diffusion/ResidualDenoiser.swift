@@ -105,17 +105,9 @@ final class ResidualDenoiser<E: Element>: Denoiser {
         let modulation = context.silu()
         var random = random
         for block in blocks {
-            let mask: Tensor<E>? = dropout > 0 ? random?.dropoutMask([h.shape[0], 2 * h.shape[1]], rate: dropout) : nil
+            let mask: Tensor<E>? = dropout > 0 ? random?.dropout([h.shape[0], 2 * h.shape[1]], rate: dropout) : nil
             h = block(h, context: modulation, mask: mask)
         }
         return output(h)
-    }
-}
-
-extension Random {
-    /// Zeros with probability `rate`, else `1 / (1 - rate)`.
-    fileprivate mutating func dropoutMask<E: Element>(_ shape: [Int], rate: Double) -> Tensor<E> {
-        let draws: Tensor<E> = uniform(shape)
-        return Tensor(draws.values.map { Double($0) < rate ? 0 : E(1 / (1 - rate)) }, shape: shape)
     }
 }

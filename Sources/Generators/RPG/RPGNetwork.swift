@@ -55,7 +55,10 @@ final class RPGNetwork<E: Element>: Module {
     /// - Parameters:
     ///   - conditions: `[B, C]`; ignored by a network without conditions.
     ///   - states: the permutation state of each sequence; ignored by a network without states.
-    func inputs(_ range: Range<Int>, conditions: Tensor<E>, states rows: [Int32]) -> Tensor<E> {
+    ///   - random: for dropout, in training.
+    func inputs(
+        _ range: Range<Int>, conditions: Tensor<E>, states rows: [Int32], random: inout Random?
+    ) -> Tensor<E> {
         let (n, d, batch) = (range.count, configuration.width, conditions.shape[0])
         let positions = learned?.tensor.slice(axis: 0, range) ?? self.positions(range)
         var shared = Tensor<E>.zeros([batch, 1, d])
@@ -63,15 +66,26 @@ final class RPGNetwork<E: Element>: Module {
         if let constant { shared = shared + constant.tensor }
         let sum = positions.reshaped([1, n, d]) + shared
         guard let condition else { return sum }
-        let embedded = condition.second(condition.first(conditions).silu()).reshaped([batch, 1, d])
+        let embedded = condition.second(
+            dropped(condition.first(conditions).silu(), &random)
+        ).reshaped([batch, 1, d])
         let first = self.positions.tokens.count - configuration.conditionTokens
         if configuration.conditionTokens == 0 || first <= 0 { return sum + embedded }
         let gate = Tensor<E>(range.map { $0 >= first ? 1 : 0 }, shape: [1, n, 1])
         return sum + embedded * gate
     }
 
-    /// The prototypes of all tokens, `[B, N, outputWidth]`.
-    func prototypes(conditions: Tensor<E>, states: [Int32]) -> Tensor<E> {
-        recurrence(inputs(0..<positions.tokens.count, conditions: conditions, states: states))
+    /// The prototypes of all tokens, `[B, N, outputWidth]`; `random` is for dropout, in training.
+    func prototypes(conditions: Tensor<E>, states: [Int32], random: Random? = nil) -> Tensor<E> {
+        var random = random
+        let inputs = inputs(
+            0..<positions.tokens.count, conditions: conditions, states: states, random: &random)
+        return dropped(recurrence(inputs), &random)
+    }
+
+    private func dropped(_ x: Tensor<E>, _ random: inout Random?) -> Tensor<E> {
+        guard configuration.dropout > 0, let mask: Tensor<E> = random?.dropout(x.shape, rate: configuration.dropout)
+        else { return x }
+        return x * mask
     }
 }

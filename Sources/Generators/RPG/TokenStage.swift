@@ -44,7 +44,8 @@ final class TokenStage: TrainingStage {
         let kept: [Float] = rows.map { _ in random.uniform() < conditionDropout ? 0 : 1 }
         let prototypes = model.network.prototypes(
             conditions: data.conditions.gather(rows) * Tensor(kept, shape: [batch, 1]),
-            states: rows.map { data.runs[Int($0)] })
+            states: rows.map { data.runs[Int($0)] },
+            random: Random(seed: data.seed, stream: Streams.noise + 1, position: UInt64(step) << 32))
         let picked = prototypes.reshaped([batch * model.tokens.count, -1]).gather(
             picks.map { Int32($0.row * model.tokens.count + $0.token) })
         let clean = model.tokens.gather(

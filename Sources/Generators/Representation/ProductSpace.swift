@@ -13,7 +13,7 @@ struct ProductSpace: Sendable {
     struct Frame: Sendable {
         /// `[out, p]`, orthonormal columns.
         let u: Tensor<Float>
-        /// `[in, q]`, orthonormal columns.
+        /// `[columns, q]`, orthonormal columns.
         let v: Tensor<Float>
         /// Index of its core in the vector, `[p, q]` row-major.
         let offset: Int
@@ -47,6 +47,12 @@ struct ProductSpace: Sendable {
             throw LoragenError(.internalError, "a product space needs training adapters")
         }
         let corpus = first.layout
+        if let odd = corpus.modules.first(where: { $0.hasMagnitude || $0.groups > 1 }) {
+            throw LoragenError(
+                .unsupported,
+                "module '\(odd.name)' is \(odd.hasMagnitude ? "DoRA, whose magnitudes have" : "a grouped convolution, which has") "
+                    + "no place among products B·A; set \"space\" to \"factors\"")
+        }
         var frames: [(u: Tensor<Float>, v: Tensor<Float>)] = []
         var random = random
         for (i, module) in corpus.modules.enumerated() {
@@ -54,13 +60,12 @@ struct ProductSpace: Sendable {
             var left: [Tensor<Float>] = []
             var right: [Tensor<Float>] = []
             for adapter in adapters {
-                let a = adapter.matrix(2 * i)
-                let b = adapter.matrix(2 * i + 1)
+                let (a, b) = adapter.matrices(of: i)
                 let (ra, rb) = try typed { (try thinQR(a.transposed()).r, try thinQR(b).r) }
                 left.append(b.matmul(ra, transposeB: true))
                 right.append(a.transposed().matmul(rb, transposeB: true))
             }
-            let width = (min(outputs * module.rank, module.outputs), min(inputs * module.rank, module.inputs))
+            let width = (min(outputs * module.rank, module.outputs), min(inputs * module.rank, module.columns))
             let u = try dominantSubspace(Tensor.concatenate(left, axis: 1), count: width.0, random: &random)
             let v = try dominantSubspace(Tensor.concatenate(right, axis: 1), count: width.1, random: &random)
             frames.append((u, v))
@@ -73,8 +78,9 @@ struct ProductSpace: Sendable {
         var cores: [Float] = []
         cores.reserveCapacity(count)
         for (i, frame) in frames.enumerated() {
-            let left = frame.u.matmul(adapter.matrix(2 * i + 1), transposeA: true)
-            let right = adapter.matrix(2 * i).matmul(frame.v)
+            let (a, b) = adapter.matrices(of: i)
+            let left = frame.u.matmul(b, transposeA: true)
+            let right = a.matmul(frame.v)
             cores += (left.matmul(right) * adapter.layout.modules[i].scale).values
         }
         return cores
@@ -90,7 +96,9 @@ struct ProductSpace: Sendable {
                 let b = frame.u.matmul(svd.u.slice(axis: 1, 0..<kept)).values
                 let a = svd.vt.slice(axis: 0, 0..<kept).matmul(frame.v, transposeB: true).values
                 let sigma = svd.s.values
-                let (rangeA, rangeB) = (layout.tensors[2 * i].range, layout.tensors[2 * i + 1].range)
+                let (rangeA, rangeB) = (
+                    layout.tensors[layout.parts[i].a].range, layout.tensors[layout.parts[i].b].range
+                )
                 for k in 0..<kept {
                     // The canonical sign: the largest entry of each left vector is positive.
                     var top: Float = 0
@@ -99,8 +107,8 @@ struct ProductSpace: Sendable {
                     for o in 0..<module.outputs {
                         target[rangeB.lowerBound + o * module.rank + k] = b[o * kept + k] * factor
                     }
-                    for j in 0..<module.inputs {
-                        target[rangeA.lowerBound + k * module.inputs + j] = a[k * module.inputs + j] * factor
+                    for j in 0..<module.columns {
+                        target[rangeA.lowerBound + k * module.columns + j] = a[k * module.columns + j] * factor
                     }
                 }
             }
@@ -112,11 +120,18 @@ struct ProductSpace: Sendable {
 typealias Matrix = Tensor<Float>
 
 extension Adapter {
-    /// A tensor of the layout as a matrix on the adapter's own memory.
-    func matrix(_ index: Int) -> Matrix {
-        let part = tensor(at: index)
-        guard let base = part.values.baseAddress else { return .zeros(part.shape) }
-        return .init(borrowing: base, shape: part.shape, owner: self)
+    /// The factors of one group of a module, `A [r, columns]` and `B [out, r]`, on the adapter's own memory.
+    func matrices(of module: Int, group: Int = 0) -> (a: Matrix, b: Matrix) {
+        let part = factors(of: module, group: group)
+        return (
+            matrix(part.valuesA, [part.module.groupRank, part.module.columns]),
+            matrix(part.valuesB, [part.module.groupOutputs, part.module.groupRank])
+        )
+    }
+
+    private func matrix(_ values: UnsafeBufferPointer<Float>, _ shape: [Int]) -> Matrix {
+        guard let base = values.baseAddress else { return .zeros(shape) }
+        return .init(borrowing: base, shape: shape, owner: self)
     }
 }
 

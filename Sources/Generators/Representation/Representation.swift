@@ -34,7 +34,7 @@ struct Representation: Sendable {
 
     private static func tensors(of space: Space) -> [(shape: [Int], isA: Bool)] {
         switch space {
-        case .factors(let codec): codec.layout.tensors.enumerated().map { ($1.shape, $0 % 2 == 0) }
+        case .factors(let codec): codec.layout.tensors.map { ($0.shape, $0.role == .a) }
         case .product(let space): space.frames.map { ([$0.p, $0.q], false) }
         }
     }
@@ -64,6 +64,12 @@ struct Representation: Sendable {
         } else {
             space = .factors(
                 try AdapterCodec(factors: settings.factors, corpusLayout: first.layout, reference: first))
+            if settings.normaliser == .constant, let odd = first.layout.modules.first(where: \.hasMagnitude) {
+                throw LoragenError(
+                    .unsupported,
+                    "module '\(odd.name)' is DoRA, and the normaliser \"constant\" has no constant for magnitudes; choose "
+                        + "\"per-tensor\" or \"per-element\"")
+            }
         }
         var end = 0
         let ranges = Self.tensors(of: space).map { tensor in

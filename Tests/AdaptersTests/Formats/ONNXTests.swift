@@ -10,13 +10,13 @@ import Testing
     {
         let scratch = try Scratch()
         let adapter = try randomAdapter(metadata: ["loragen.origin": "grüße"])
-        try adapter.write(to: scratch("a.onnx"), format: .onnx, options: WriteOptions(type: type, portable: false))
+        try adapter.write(to: scratch("a.onnx"), format: .onnx, options: WriteOptions(type: type, form: .kept))
         try adapter.write(
-            to: scratch("a.safetensors"), format: .safetensors, options: WriteOptions(type: type, portable: false))
+            to: scratch("a.safetensors"), format: .safetensors, options: WriteOptions(type: type, form: .kept))
         let back = try Adapter.read(path: scratch("a.onnx"))
         #expect(back.layout == adapter.layout && back.metadata == adapter.metadata)
         #expect(try back.copyValues() == Adapter.read(path: scratch("a.safetensors")).copyValues())
-        try adapter.write(to: scratch("b.onnx"), format: .onnx, options: WriteOptions(type: type, portable: false))
+        try adapter.write(to: scratch("b.onnx"), format: .onnx, options: WriteOptions(type: type, form: .kept))
         #expect(try contents(scratch("a.onnx")) == contents(scratch("b.onnx")))
         #expect(scratch.names == ["a.onnx", "a.safetensors", "b.onnx"])
     }

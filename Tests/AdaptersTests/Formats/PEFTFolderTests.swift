@@ -26,15 +26,17 @@ import Testing
         #expect(try module("layers.3.q_proj").alpha == 5 && module("layers.3.q_proj").scaling == .rankStabilised)
     }
 
-    @Test("What is written reads back: same product, and in the plain form same values", arguments: [true, false])
-    func roundTrip(portable: Bool) throws {
+    @Test(
+        "What is written reads back: same product, and in the plain form same values",
+        arguments: [WriteOptions.Form.baked, .kept])
+    func roundTrip(form: WriteOptions.Form) throws {
         let scratch = try Scratch()
         for name in ["peft-f32", "peft-bf16", "peft-patterns"] {
             let adapter = try PEFTFolder.read(path: golden(name))
-            try PEFTFolder.write(adapter, to: scratch(name), options: WriteOptions(portable: portable))
+            try PEFTFolder.write(adapter, to: scratch(name), options: WriteOptions(form: form))
             #expect(Scratch.names(scratch(name)) == ["adapter_config.json", "adapter_model.safetensors"])
             let back = try PEFTFolder.read(path: scratch(name))
-            if portable {
+            if form == .baked {
                 #expect(
                     Set(back.layout.modules.map(\.rank)).count == 1 && back.layout.modules.allSatisfy { $0.scale == 1 })
                 #expect(back.layout.modules.allSatisfy { $0.alpha == Double($0.rank) && $0.scaling == .standard })
@@ -74,7 +76,7 @@ import Testing
     func singleFile(type: ElementType) throws {
         let scratch = try Scratch()
         let adapter = try randomAdapter(metadata: ["loragen.origin": "x"])
-        try adapter.write(to: scratch("a"), format: .safetensors, options: WriteOptions(type: type, portable: false))
+        try adapter.write(to: scratch("a"), format: .safetensors, options: WriteOptions(type: type, form: .kept))
         let back = try Adapter.read(path: scratch("a"))
         #expect(back.layout == adapter.layout && back.metadata == adapter.metadata)
         #expect(try AdapterFile.readHeader(path: scratch("a")) == adapter.layout)
@@ -117,23 +119,6 @@ import Testing
         #expect(try targets(["m.0.q", "head"]) == ["head", "m.0.q"])
         #expect(try targets(["m.1.q"], given: ["q"]) == ["q"])
         #expect(try targets(["m.1.q"], given: ["k"]) == ["m.1.q"])
-    }
-
-    @Test("Pattern keys mean what they mean to PEFT") func patternKeys() throws {
-        let cases: [(key: String, yes: [String], no: [String])] = [
-            ("q_proj", ["q_proj", "a.q_proj"], ["xq_proj", "q_proj.a", "a.q_projx"]),
-            ("1.q", ["1.q", "m.1.q", "m.1xq"], ["m.11.q", "m.x1.q"]), ("^m.1.q", ["m.1.q"], ["a.m.1.q"]),
-            (".*\\.q", ["m.q"], ["q", "mq"]), ("a\\.b$", ["a.b", "x.a.b"], ["axb"]),
-            (".*q", ["q", "mq", "m.q"], ["qm"]),
-        ]
-        for (key, yes, no) in cases {
-            let pattern = try #require(PEFTPattern(key))
-            for name in yes { #expect(pattern.matches(name), "\(key) \(name)") }
-            for name in no { #expect(!pattern.matches(name), "\(key) \(name)") }
-        }
-        for key in ["(q|v)_proj", "q.*", "layers.[0-9].q", "q{1}", "\\d.q", "q+", "", "a\\", "^", "q|v", ".*"] {
-            #expect(PEFTPattern(key) == nil, "\(key)")
-        }
     }
 
     // MARK: Refusals
@@ -181,11 +166,13 @@ import Testing
         (#""target_modules":["0.q.x","uq"]"#, "does not name", .mismatch),
         (#""target_modules":[1]"#, "'target_modules'", .format),
         (#""exclude_modules":["q"]"#, "'exclude_modules' names", .mismatch),
-        (#""layers_to_transform":[1,2]"#, "leaves layer 0 out", .mismatch),
+        (#""layers_to_transform":[1,2],"layers_pattern":"m""#, "leaves layer 0 out", .mismatch),
+        (#""layers_to_transform":0"#, "no layer in the name of", .mismatch),
         (#""layers_to_transform":"0""#, "'layers_to_transform' is the string", .format),
         (#""bias":"all""#, "'bias' is the string \"all\"", .unsupported),
         (#""bias":"lora_only""#, "'bias'", .unsupported),
-        (#""use_dora":true"#, "DoRA", .unsupported), (#""lora_bias":true"#, "bias in lora_B", .unsupported),
+        (#""use_dora":true"#, "has no lora_magnitude_vector", .mismatch),
+        (#""lora_bias":true"#, "bias in lora_B", .unsupported),
         (#""modules_to_save":["head"]"#, "fully trained modules", .unsupported),
         (#""target_parameters":["x"]"#, "experts", .unsupported),
         (#""trainable_token_indices":[1]"#, "trained tokens", .unsupported),
@@ -196,7 +183,11 @@ import Testing
         (#""rank_pattern":{"q":3}"#, "with rank 3", .mismatch), (#""rank_pattern":{"q":0}"#, "the rank 0.0", .format),
         (#""rank_pattern":{"q":"2"}"#, "expected a number", .format),
         (#""rank_pattern":[]"#, "'rank_pattern' is an array", .format),
-        (#""alpha_pattern":{"layers.[0-9]+.q":3}"#, "regular expression", .unsupported),
+        (#""alpha_pattern":{"(?=layers).*":3}"#, "regular expression", .unsupported),
+        (#""target_modules":".*(k|v)""#, "does not name module 'm.0.q'", .mismatch),
+        (#""target_modules":".*\\bq""#, "regular expression '.*\\bq'", .unsupported),
+        (#""exclude_modules":".*q""#, "'exclude_modules' names", .mismatch),
+        (#""layers_to_transform":0,"layers_pattern":"layers""#, "no layer in the name of", .mismatch),
         (#""alpha_pattern":{"q":0}"#, "alpha is 0", .unsupported),
         (#""base_model_name_or_path":3"#, "'base_model_name_or_path' is the number", .format),
         (#""use_qalora":true"#, "QALoRA", .unsupported), (#""alora_invocation_tokens":[1]"#, "activated", .unsupported),
@@ -227,12 +218,25 @@ import Testing
         ), ([(good + "A.weight", [2, 4]), (good + "B.weight", [2, 3])], "with rank 2", .mismatch),
         ([(good + "A.weight", [8]), (good + "B.weight", [3, 2])], "with rank 2", .mismatch),
         ([(good + "A.weight", [2, 0]), (good + "B.weight", [3, 2])], "inputs is 0", .unsupported),
-        ([(good + "A.weight", [2, 4, 3, 3]), (good + "B.weight", [3, 2, 1, 1])], "of a convolution", .unsupported),
+        (
+            [(good + "A.weight", [2, 4, 3, 3]), (good + "B.weight", [3, 2, 1, 2])], "expected [2, in, kernel...]",
+            .mismatch
+        ),
+        (
+            [(good + "A.weight", [2, 4, 3]), (good + "B.weight", [3, 2, 1, 1])], "expected [2, in, kernel...]",
+            .mismatch
+        ),
+        (
+            [(good + "A.weight", [2, 4, 3]), (good + "B.weight", [3, 1, 1])], "2 groups for rank 2 and 3 outputs",
+            .unsupported
+        ),
+        ([(good + "A.weight", [2, 4]), (good + "B.weight", [3, 1])], "with rank 2", .mismatch),
+        ([(good + "A.weight", [2, 4]), (good + "B.weight", [3, 0])], "with rank 2", .mismatch),
         (
             [
                 (good + "A.weight", [2, 4]), (good + "B.weight", [3, 2]),
                 ("base_model.model.m.0.q.lora_magnitude_vector", [3]),
-            ], "DoRA", .unsupported
+            ], "while 'use_dora'", .mismatch
         ),
         (
             [(good + "A.weight", [2, 4]), (good + "B.weight", [3, 2]), ("base_model.model.head.weight", [3])],
@@ -242,7 +246,8 @@ import Testing
             [(good + "A.weight", [2, 4]), (good + "B.weight", [3, 2]), (good + "B.bias", [3])], "a bias in lora_B",
             .unsupported
         ),
-        ([(good + "embedding_A", [2, 4]), (good + "embedding_B", [3, 2])], "embedding", .unsupported),
+        ([(good + "embedding_A", [2, 4]), (good + "B.weight", [3, 2])], "make no pair", .format),
+        ([(good + "embedding_A.weight", [2, 4])], "not a LoRA tensor", .unsupported),
         (
             [("m.0.q.lora_A.weight", [2, 4]), ("m.0.q.lora_B.weight", [3, 2])],
             "does not begin with 'base_model.model.'", .format

@@ -12,6 +12,7 @@ import safetensors
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
+from transformers.pytorch_utils import Conv1D
 
 here = pathlib.Path(__file__).resolve().parent
 
@@ -82,6 +83,63 @@ def folder(name, dtype=torch.float32, **options):
     save_file(deltas, here / name / "delta.safetensors")
 
 
+class Kinds(torch.nn.Module):
+    """One module of every kind that PEFT adapts, in a layer each so that names are as in real models."""
+
+    def __init__(self, grouped):
+        super().__init__()
+        layer = {
+            "table": torch.nn.Embedding(11, 6), "linear": torch.nn.Linear(6, 8),
+            "conv1": torch.nn.Conv1d(4, 6, 3), "conv2": torch.nn.Conv2d(4, 6, (3, 2)),
+            "point": torch.nn.Conv2d(4, 6, 1), "conv3": torch.nn.Conv3d(2, 4, (2, 3, 1)),
+        }
+        if grouped:
+            layer["grouped"] = torch.nn.Conv2d(4, 6, 3, groups=2)
+        self.layers = torch.nn.ModuleList([torch.nn.ModuleDict(layer)])
+        self.config = {"model_type": "custom"}
+
+    def forward(self, x):
+        return x
+
+
+class Transposed(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.h = torch.nn.ModuleList(torch.nn.ModuleDict({"c_attn": Conv1D(15, 5)}) for _ in range(2))
+        self.config = {"model_type": "custom"}
+
+    def forward(self, x):
+        return x
+
+
+def kinds(name, base, **options):
+    """An adapter of other layers than Linear, with PEFT's own get_delta_weight."""
+    torch.manual_seed(2)
+    targets = sorted({n.split(".")[-1] for n, m in base.named_modules() if hasattr(m, "weight")})
+    config = LoraConfig(target_modules=targets, init_lora_weights=False, **options)
+    config.base_model_name_or_path = "tiny"
+    model = get_peft_model(base, config, autocast_adapter_dtype=False)
+    for n, p in model.named_parameters():
+        if "magnitude" in n:
+            p.data = torch.rand_like(p) + 0.5
+    target = here / name
+    shutil.rmtree(target, ignore_errors=True)
+    model.save_pretrained(target)
+    (target / "README.md").unlink(missing_ok=True)
+    deltas = {}
+    for n, module in model.base_model.model.named_modules():
+        if not hasattr(module, "get_delta_weight"):
+            continue
+        if getattr(module.get_base_layer(), "groups", 1) == 1:
+            delta = module.get_delta_weight("default")
+        else:  # PEFT cannot merge these; what its forward computes, as one kernel over all channels.
+            a, b = module.lora_A["default"], module.lora_B["default"]
+            x = torch.eye(4 * 9).reshape(36, 4, 3, 3)
+            delta = (b(a(x)) * module.scaling["default"]).reshape(36, -1).T.reshape(-1, 4, 3, 3)
+        deltas[n] = delta.float().detach().contiguous()
+    save_file(deltas, target / "delta.safetensors")
+
+
 def special_floats():
     """float32 bit patterns with what torch makes of them as float16 and bfloat16."""
     torch.manual_seed(1)
@@ -98,4 +156,7 @@ folder("peft-bf16", dtype=torch.bfloat16, r=2, lora_alpha=4)
 folder("peft-f64", dtype=torch.float64, r=2, lora_alpha=2)
 folder("peft-patterns", r=3, lora_alpha=4, use_rslora=True,
        rank_pattern={"layers.1.q_proj": 2, "v_proj": 1}, alpha_pattern={"^layers.11.v_proj": 7, "layers.3.q_proj": 5})
+kinds("peft-kinds", Kinds(grouped=True), r=4, lora_alpha=6, rank_pattern={"conv2": 2}, alpha_pattern={"table": 3})
+kinds("peft-dora", Kinds(grouped=False), r=2, lora_alpha=6, use_dora=True)
+kinds("peft-gpt2", Transposed(), r=3, lora_alpha=4, use_rslora=True, fan_in_fan_out=True)
 special_floats()

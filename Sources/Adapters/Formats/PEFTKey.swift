@@ -1,0 +1,157 @@
+import Tensor
+
+/// A PEFT key taken apart: `base_model.model.<module>.<tensor>`. PEFT also takes keys that still have the adapter's name,
+/// `.lora_A.default.weight`, and so does this.
+struct PEFTKey {
+    static let prefix = "base_model.model."
+
+    let module: String
+    let role: Layout.Role
+    let isEmbedding: Bool
+
+    private static let endings: [(text: String, role: Layout.Role, isEmbedding: Bool)] = [
+        (".lora_A.weight", .a, false), (".lora_B.weight", .b, false),
+        (".lora_A.default.weight", .a, false), (".lora_B.default.weight", .b, false),
+        (".lora_embedding_A", .a, true), (".lora_embedding_B", .b, true),
+        (".lora_embedding_A.default", .a, true), (".lora_embedding_B.default", .b, true),
+        (".lora_magnitude_vector", .magnitude, false), (".lora_magnitude_vector.weight", .magnitude, false),
+        (".lora_magnitude_vector.default.weight", .magnitude, false),
+    ]
+
+    /// Throws `.format` for a key without PEFT's prefix, and `.unsupported` for one that is no tensor of LoRA.
+    init(_ name: String, source: String) throws(LoragenError) {
+        guard name.hasPrefix(Self.prefix) else {
+            throw LoragenError(
+                .format,
+                "\(source): tensor '\(shortened(name))' does not begin with '\(Self.prefix)', as PEFT's keys do; PEFT would "
+                    + "leave the base model as it is")
+        }
+        let rest = name.dropFirst(Self.prefix.count)
+        guard let ending = Self.endings.first(where: { rest.hasSuffix($0.text) }) else {
+            throw Self.unknown(name, source)
+        }
+        module = String(rest.dropLast(ending.text.count))
+        role = ending.role
+        isEmbedding = ending.isEmbedding
+    }
+
+    private static func unknown(_ name: String, _ source: String) -> LoragenError {
+        let known: [(part: String, means: String)] = [
+            (".lora_B.bias", "a bias in lora_B"), ("trainable_tokens", "trained tokens"),
+        ]
+        for (part, means) in known where name.utf8.count >= part.utf8.count && contains(name, part) {
+            return LoragenError(
+                .unsupported,
+                "\(source): tensor '\(shortened(name))' is \(means), which this library does not read")
+        }
+        return LoragenError(
+            .unsupported,
+            "\(source): tensor '\(shortened(name))' is not a LoRA tensor (PEFT would ignore it or take it for a fully "
+                + "trained module); expected keys that end in .lora_A.weight, .lora_B.weight, .lora_embedding_A, "
+                + ".lora_embedding_B or .lora_magnitude_vector")
+    }
+
+    private static func contains(_ text: String, _ part: String) -> Bool {
+        let text = Array(text.utf8)
+        let part = Array(part.utf8)
+        return (0...(text.count - part.count)).contains { text[$0..<($0 + part.count)].elementsEqual(part) }
+    }
+}
+
+/// The tensors of one module, as a file names and shapes them; what they stand for is the caller's.
+struct PEFTParts<Value> {
+    struct Part {
+        let name: String
+        let shape: [Int]
+        let value: Value
+    }
+
+    var a: Part?
+    var b: Part?
+    var magnitude: Part?
+    var isEmbedding = false
+
+    /// Sorts tensors by their modules. Throws what `PEFTKey` throws, and `.format` for a tensor that is there twice.
+    static func sorted(
+        _ tensors: [Part], source: String
+    ) throws(LoragenError) -> [ByteKey: PEFTParts] {
+        var modules: [ByteKey: PEFTParts] = [:]
+        for tensor in tensors {
+            let key = try PEFTKey(tensor.name, source: source)
+            let place = ByteKey(key.module)
+            var parts = modules[place] ?? PEFTParts()
+            let taken: Part?
+            switch key.role {
+            case .a: (taken, parts.a) = (parts.a, tensor)
+            case .b: (taken, parts.b) = (parts.b, tensor)
+            case .magnitude: (taken, parts.magnitude) = (parts.magnitude, tensor)
+            }
+            if let taken {
+                throw LoragenError(
+                    .format,
+                    "\(source): '\(shortened(taken.name))' and '\(shortened(tensor.name))' are the same tensor")
+            }
+            if key.role != .magnitude {
+                let other = key.role == .a ? parts.b : parts.a
+                if let other, parts.isEmbedding != key.isEmbedding {
+                    throw LoragenError(
+                        .format,
+                        "\(source): '\(shortened(other.name))' and '\(shortened(tensor.name))' make no pair; expected both "
+                            + "of an embedding or neither")
+                }
+                parts.isEmbedding = key.isEmbedding
+            }
+            modules[place] = parts
+        }
+        return modules
+    }
+
+    /// The module that these tensors make under a config. Throws `.format` when one is missing, `.mismatch` when the
+    /// shapes are not of the config's rank, `.unsupported` for what the library does not do.
+    func module(_ name: String, config: PEFTConfig, source: String) throws(LoragenError) -> ModuleShape {
+        guard let a, let b else {
+            throw LoragenError(
+                .format,
+                "\(source): module '\(shortened(name))' has no \(a == nil ? "lora_A" : "lora_B"), which PEFT would leave at "
+                    + "random or zero")
+        }
+        if config.usesMagnitudes != (magnitude != nil) {
+            throw LoragenError(
+                .mismatch,
+                "\(source): module '\(shortened(name))' has \(magnitude == nil ? "no" : "a") lora_magnitude_vector, while "
+                    + "'use_dora' of \(config.source) is \(config.usesMagnitudes); PEFT would compute something else")
+        }
+        let (rank, alpha) = try config.rankAndAlpha(of: name)
+        let kernel = Array(a.shape.dropFirst(2))
+        let hasShape =
+            (2...5).contains(a.shape.count) && a.shape.count == b.shape.count && a.shape[0] == rank
+            && b.shape.dropFirst(2).allSatisfy { $0 == 1 } && b.shape[1] > 0 && rank % b.shape[1] == 0
+            && (b.shape[1] == rank || !kernel.isEmpty)
+        if !hasShape {
+            let (spots, ones) = kernel.isEmpty ? ("", "") : (", kernel...", ", 1...")
+            throw LoragenError(
+                .mismatch,
+                "\(source): module '\(shortened(name))' has lora_A \(a.shape) and lora_B \(b.shape); with rank \(rank) of "
+                    + "\(config.source) expected [\(rank), in\(spots)] and [out, \(rank)\(ones)]")
+        }
+        let kind: ModuleKind =
+            isEmbedding
+            ? .embedding : !kernel.isEmpty ? .convolution : config.isTransposed ? .transposedLinear : .linear
+        let module: ModuleShape
+        do throws(LoragenError) {
+            module = try ModuleShape(
+                name: name, kind: kind, inputs: a.shape[1], outputs: b.shape[0], kernel: kernel,
+                groups: rank / b.shape[1], rank: rank, alpha: alpha, scaling: config.scaling,
+                hasMagnitude: magnitude != nil)
+        } catch {
+            throw LoragenError(.unsupported, "\(source): \(error.message)")
+        }
+        if let magnitude, magnitude.shape != module.shapeMagnitude {
+            throw LoragenError(
+                .mismatch,
+                "\(source): '\(shortened(magnitude.name))' is \(magnitude.shape); expected \(module.shapeMagnitude)")
+        }
+        try config.targets.check(module)
+        return module
+    }
+}
