@@ -34,7 +34,7 @@ import unconditional
 from bench import HERE, ROOT, demo, loragen, measuring
 
 EXPERIMENTS = {"conditional": conditional, "unconditional": unconditional, "states": states, "speed": speed}
-QUICK_SETTINGS = {"steps": 200}
+QUICK_SETTINGS = {"steps": 150, "batch": 16}
 
 
 @dataclass

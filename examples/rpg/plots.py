@@ -73,7 +73,7 @@ def draw_states(result, factors, path):
     counts, kinds = list(result["runs"]), [kind for kind in factors if f"{kind}, with" in next(iter(result["runs"].values()))]
     names = ["original", "mean of all"] + [f"{kind}, {state}" for kind in kinds for state in ("without", "with")]
     colours = {"original": INK, "mean of all": GREY}
-    for kind, colour in zip(kinds, (BLUE, GREEN, ORANGE)):
+    for kind, colour in zip(kinds, (BLUE, ORANGE)):
         colours[f"{kind}, with"] = colour
     figure, axes = plt.subplots(figsize=(8.5, 3.8))
     width = 0.85 / len(names)

@@ -9,9 +9,10 @@ from unconditional import Host, generated, mean_of, packed
 
 CORPUS = HERE / "runs.corpus.safetensors"
 COUNTS = [1, 3, 10]
-FACTORS = {"raw": "factors as trained", "canonical": "canonical factors", "aligned": "aligned factors"}
+FACTORS = {"raw": "factors as trained", "canonical": "canonical factors"}
 STATES = {"none": "without", "run": "with"}
-SETTINGS = {"space": "factors"}
+# A token for each of A and B (4 · 64 numbers); few files need few steps.
+SETTINGS = {"space": "factors", "tokenSize": 256, "batch": 16, "steps": 500}
 
 
 def corpora(run, counts):
