@@ -93,3 +93,10 @@ if Context.environment["LORAGEN_BENCHMARKS"] != nil {
             name: "bench", dependencies: ["CPeak", "NN"], path: "Benchmarks/bench", swiftSettings: strict),
     ]
 }
+
+// The fuzzers' target, a static library that Tests/fuzz/run links with libFuzzer's main.
+if Context.environment["LORAGEN_FUZZING"] != nil {
+    package.products.append(.library(name: "Fuzz", type: .static, targets: ["Fuzz"]))
+    package.targets.append(
+        .target(name: "Fuzz", dependencies: ["Generators"], path: "Tests/fuzz/readers", swiftSettings: strict))
+}

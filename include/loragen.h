@@ -88,19 +88,25 @@ int32_t loragen_threads(void);
 
 /* ------------------------------------------------------------------------------------------------ tensors, modules */
 
-enum { LORAGEN_FLOAT32 = 0, LORAGEN_FLOAT16 = 1, LORAGEN_BFLOAT16 = 2 };
+enum {
+    LORAGEN_FLOAT32 = 0,
+    LORAGEN_FLOAT16 = 1,
+    LORAGEN_BFLOAT16 = 2,
+    LORAGEN_Q8_0 = 3 /* GGUF files only: 8 bits and a scale for each 32 numbers */
+};
 
 /* A tensor in place: row-major, contiguous, on the CPU, in float32. */
 typedef struct loragen_tensor {
     const char *name;     /* the PEFT key, "base_model.model.<module>.lora_A.weight" */
-    const int64_t *shape; /* `rank` dimensions: lora_A [r, in], lora_B [out, r] */
+    const int64_t *shape; /* `rank` dimensions: lora_A [r, in], lora_B [out, r]; of a convolution [r, in, kernel...] */
     int32_t rank;
     int32_t dtype; /* LORAGEN_FLOAT32 */
     const float *data;
     size_t count; /* number of elements */
 } loragen_tensor;
 
-/* One adapted module of the base model; the update of its weight is (alpha / rank) * B * A. */
+/* One adapted module of the base model; the update of its weight is (alpha / rank) * B * A, transposed for embeddings and
+ * for layers that keep their weight as [in, out]. With DoRA a tensor `lora_magnitude_vector` belongs to it too. */
 typedef struct loragen_module {
     const char *name; /* path inside the base model, "vit.encoder.layer.0.attention.attention.query" */
     int32_t layer;    /* index of the layer that it belongs to, -1 if its name has none */
@@ -167,9 +173,9 @@ typedef int32_t (*loragen_progress_callback)(const loragen_progress *progress, v
 
 typedef struct loragen_training_options {
     size_t struct_size;
-    /* "cond-pdiff", or one of the baselines: "mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge", "mlp". */
+    /* "cond-pdiff", "rpg", or a baseline: "mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge", "mlp". */
     const char *method;
-    /* A preset of the method; docs/cond-pdiff.md lists them. NULL: "default". */
+    /* A preset of the method; docs/cond-pdiff.md and docs/rpg.md list them. NULL: "default". */
     const char *preset;
     /* A JSON object that overrides single settings of the preset, {"steps": 4000}; NULL: none. */
     const char *settings;
@@ -252,8 +258,12 @@ typedef struct loragen_adapters loragen_adapters;
 loragen_status generate_lora(loragen_adapters **out, const loragen_generator *generator,
                              const loragen_request *request);
 
-/* Reads an adapter from a PEFT folder or from a .safetensors file that this library wrote. */
+/* Reads an adapter: a PEFT folder, a GGUF, .onnx_adapter, diffusers or kohya file of any origin, or a .safetensors, .onnx or .npz file that
+ * this library wrote. The file's first bytes tell which. */
 loragen_status loragen_adapters_open(loragen_adapters **out, const char *path);
+
+/* The same, with the base model where a format needs it; `base` is what loragen_save_options says of it, or NULL. */
+loragen_status loragen_adapters_open_for(loragen_adapters **out, const char *path, const char *base);
 
 size_t loragen_adapters_count(const loragen_adapters *adapters);
 size_t loragen_adapters_tensor_count(const loragen_adapters *adapters);
@@ -275,18 +285,42 @@ loragen_status loragen_adapters_dlpack(struct DLManagedTensor **out, const lorag
 enum {
     LORAGEN_FORMAT_PEFT = 0,        /* a folder: adapter_config.json and adapter_model.safetensors */
     LORAGEN_FORMAT_SAFETENSORS = 1, /* one file with the same keys, layout and origin in its metadata */
-    LORAGEN_FORMAT_ONNX = 2         /* one file: the tensors as initializers, IR 8, opset 17 */
+    LORAGEN_FORMAT_ONNX = 2,        /* one file: the tensors as initializers, IR 8, opset 17 */
+    LORAGEN_FORMAT_DIFFUSERS = 3,   /* one file for a diffusers pipeline: "unet.<module>.lora_A.weight", ... */
+    LORAGEN_FORMAT_KOHYA = 4,       /* one file with kohya's names, for ComfyUI, A1111, Forge and diffusers */
+    LORAGEN_FORMAT_GGUF = 5,        /* one file for llama.cpp */
+    LORAGEN_FORMAT_ONNX_ADAPTER = 6, /* one file for ONNX Runtime's LoraAdapter and ONNX Runtime GenAI */
+    LORAGEN_FORMAT_NPZ = 7          /* one file for numpy.load */
+};
+
+/* How the parameters of an .onnx_adapter file are called. */
+enum {
+    /* "model.layers.0.self_attn.q_proj.lora_A.weight", A [in, r] and B [r, out], as models that Olive or
+     * loragen_apply() prepared have their inputs. */
+    LORAGEN_NAMING_OLIVE = 0,
+    LORAGEN_NAMING_PEFT = 1 /* the PEFT key, A [r, in] and B [out, r] */
 };
 
 typedef struct loragen_save_options {
     size_t struct_size;
-    int32_t dtype; /* LORAGEN_FLOAT32, LORAGEN_FLOAT16 or LORAGEN_BFLOAT16 */
+    int32_t dtype; /* LORAGEN_FLOAT32, LORAGEN_FLOAT16, LORAGEN_BFLOAT16; for GGUF also LORAGEN_Q8_0 */
     /* Keep the layout's alpha in the file, instead of alpha = rank with the scale inside B, which every host reads
      * alike. */
     int32_t keep_alpha;
+    /* For GGUF, which depends on the base model: its GGUF file, its config.json or the folder of it, or a text such as
+     * "architecture=llama,heads=32,kv-heads=8" (and permute=yes|no, tied=yes|no, experts=8). */
+    const char *base;
+    int32_t naming; /* LORAGEN_NAMING_..., for LORAGEN_FORMAT_ONNX_ADAPTER */
+    /* Write only what every host of language models loads and computes alike, and refuse anything else with the reason:
+     * q, k, v, o, gate, up and down projections, zeros in layers that have none, and a rank of 8, 16, 32, 64, ... */
+    int32_t portable;
+    int32_t layers; /* of the base model, for `portable`. 0: as many as the adapter reaches */
+    /* The diffusion model, for LORAGEN_FORMAT_KOHYA: "sd1", "sdxl" or "flux". NULL: what the modules say */
+    const char *model;
 } loragen_save_options;
 
-#define LORAGEN_SAVE_OPTIONS_INIT {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0}
+#define LORAGEN_SAVE_OPTIONS_INIT \
+    {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0, NULL, LORAGEN_NAMING_OLIVE, 0, 0, NULL}
 
 /* Writes one sample. A file at `path` is replaced as a whole, or left as it is; in a folder that exists the adapter's
  * own files are replaced one by one, weights first, and others stay. `options` may be NULL. */
@@ -294,6 +328,120 @@ loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sa
                                      const loragen_save_options *options);
 
 void loragen_adapters_free(loragen_adapters *adapters);
+
+/* ------------------------------------------------------------------------------------------------ verify */
+
+/* What a check of an adapter found. */
+typedef struct loragen_verification loragen_verification;
+
+/* Checks the adapter at `adapter`, in any format, before it leaves: names and shapes against the base model at `base`
+ * (its folder, config.json, .safetensors file or index of shards, GGUF or ONNX file, a diffusers pipeline's folder; never
+ * its weights), missing layers, tied embeddings, numbers that are not finite, products that are zero, what each host
+ * does with its scale, and whether its norm is one of the adapters of the corpus at `corpus`. `base` and `corpus` may be
+ * NULL. An adapter that is no good is a finding, and LORAGEN_OK; files that cannot be read are a failure. */
+loragen_status loragen_verify(loragen_verification **out, const char *adapter, const char *base, const char *corpus);
+
+/* Findings by which a host would refuse the adapter or compute something else; and those that some host would. */
+size_t loragen_verification_errors(const loragen_verification *verification);
+size_t loragen_verification_warnings(const loragen_verification *verification);
+
+/* All findings and every host's verdict, each with how to mend it: lines for people, and JSON; docs/hosts.md has the
+ * fields. */
+const char *loragen_verification_text(const loragen_verification *verification);
+const char *loragen_verification_json(const loragen_verification *verification);
+
+void loragen_verification_free(loragen_verification *verification);
+
+/* ------------------------------------------------------------------------------------------------ convert, apply */
+
+/* Takes a remark, before anything is written. Non-zero cancels. */
+typedef int32_t (*loragen_note_callback)(const char *message, void *payload);
+
+typedef struct loragen_convert_options {
+    size_t struct_size;
+    const loragen_save_options *save; /* NULL: the defaults */
+    int32_t lossy;                    /* write even where numbers change by more than rounding (Q8_0) */
+    loragen_note_callback note;       /* is told what the new file does not have, a sentence a call; or NULL */
+    void *payload;
+} loragen_convert_options;
+
+#define LORAGEN_CONVERT_OPTIONS_INIT {sizeof(loragen_convert_options), NULL, 0, NULL, NULL}
+
+/* Reads the adapter at `source` in any format and writes it to `target` in another. `options` may be NULL. */
+loragen_status loragen_convert(const char *source, const char *target, int32_t format,
+                               const loragen_convert_options *options);
+
+enum {
+    /* The weights become weight + scale * update, each rounded once. `model` is a .safetensors file, a folder of them
+     * (sharded or not) or an .onnx file. */
+    LORAGEN_APPLY_MERGE = 0,
+    LORAGEN_APPLY_UNMERGE = 1, /* weight - scale * update: the model before, up to the rounding of its weights */
+    /* .onnx: the layers get nodes that add the update; weights stay as they are, quantised ones too. */
+    LORAGEN_APPLY_INJECT = 2,
+    /* The same with optional inputs in place of numbers: without an adapter the model computes what it did, and any
+     * .onnx_adapter file of the same modules can be given to a run. */
+    LORAGEN_APPLY_INPUTS = 3,
+    LORAGEN_APPLY_REMOVE = 4 /* takes out what INJECT or INPUTS put in: the same bytes as before; `adapter` is NULL */
+};
+
+typedef struct loragen_apply_options {
+    size_t struct_size;
+    int32_t mode;     /* LORAGEN_APPLY_... */
+    double scale;     /* times the adapter's own; 1 */
+    const char *base; /* for an adapter whose format needs it, as in loragen_save_options; or NULL */
+    loragen_note_callback note;
+    void *payload;
+} loragen_apply_options;
+
+#define LORAGEN_APPLY_OPTIONS_INIT {sizeof(loragen_apply_options), LORAGEN_APPLY_MERGE, 1.0, NULL, NULL, NULL}
+
+/* Applies the adapter at `adapter` (any format) to the model at `model` and writes the model to `target`, a file or folder
+ * like it. The memory that it takes is the adapter's and a part of one weight's. `options` may be NULL. */
+loragen_status loragen_apply(const char *model, const char *adapter, const char *target,
+                             const loragen_apply_options *options);
+
+/* ------------------------------------------------------------------------------------------------ analysis */
+
+/* What was measured on adapters, as updates of the base model: the same for all factors that have the same product.
+ * Products are never formed. */
+typedef struct loragen_analysis loragen_analysis;
+
+/* Two samples side by side, in all and module by module: cosine and distance of the updates, principal angles between
+ * what they read and what they write, spectra, effective ranks. A module that one of them lacks is a zero update.
+ * docs/doctor.md has the JSON. */
+loragen_status loragen_compare(loragen_analysis **out, const loragen_adapters *a, size_t sample_a,
+                               const loragen_adapters *b, size_t sample_b);
+
+/* The `count` adapters below `folder` that are most similar to a sample, the nearest first; 0: all. What cannot be
+ * compared is listed with its reason. */
+loragen_status loragen_nearest(loragen_analysis **out, const loragen_adapters *adapters, size_t sample,
+                               const char *folder, size_t count);
+
+typedef struct loragen_doctor_options {
+    size_t struct_size;
+    /* The most memory in bytes that factors may take; beyond, similarities are estimated from digests. 0: 1 GiB. */
+    uint64_t memory_limit;
+    loragen_progress_callback progress;
+    void *payload;
+} loragen_doctor_options;
+
+#define LORAGEN_DOCTOR_OPTIONS_INIT {sizeof(loragen_doctor_options), 0, NULL, NULL}
+
+/* Looks at a folder of adapters before training: groups, copies, checkpoints of one run, outliers, dead layers, values
+ * that are not finite, spectra, and whether there is enough in common to learn from. Broken adapters are findings, not
+ * failures. `path` is a corpus, or any folder with adapters below it. `options` may be NULL. */
+loragen_status loragen_doctor(loragen_analysis **out, const char *path, const loragen_doctor_options *options);
+
+/* All of it, by the schema in docs/doctor.md; the same for people; and as a picture, which only loragen_doctor() makes:
+ * NULL for the others. */
+const char *loragen_analysis_json(const loragen_analysis *analysis);
+const char *loragen_analysis_text(const loragen_analysis *analysis);
+const char *loragen_analysis_svg(const loragen_analysis *analysis);
+
+/* How many findings of loragen_doctor() are errors: 0 means that nothing stands in the way of training. */
+size_t loragen_analysis_errors(const loragen_analysis *analysis);
+
+void loragen_analysis_free(loragen_analysis *analysis);
 
 #ifdef __cplusplus
 }

@@ -16,8 +16,13 @@ struct CanonicalForm {
 
     /// Of one group of a module. Throws `.internalError` when LAPACK fails.
     init(_ factors: Adapter.Factors, module: ModuleShape) throws(LoragenError) {
-        let right = try factors.aTransposed.qr()
-        let left = try factors.b.qr()
+        try self.init(b: factors.b, aTransposed: factors.aTransposed, module: module)
+    }
+
+    /// Of factors `[out, r]` and `[in, r]`.
+    init(b: SmallMatrix, aTransposed: SmallMatrix, module: ModuleShape) throws(LoragenError) {
+        let right = try aTransposed.qr()
+        let left = try b.qr()
         var core = left.r.times(right.r, transposeOther: true)
         let scale = module.scale
         for i in core.values.indices { core.values[i] *= scale }
@@ -27,17 +32,17 @@ struct CanonicalForm {
             throw LoragenError(.nonFinite, "module '\(module.name)': the product of its factors is not finite")
         }
         let kept = largest > 0 ? sigma.prefix { $0 > largest * Self.threshold } : []
-        var b = left.q.times(u.leadingColumns(kept.count))
+        var newB = left.q.times(u.leadingColumns(kept.count))
         var a = vt.leadingRows(kept.count).times(right.q, transposeOther: true)
         for (j, value) in kept.enumerated() {
             var top = 0.0
-            for i in 0..<b.rows where abs(b[i, j]) > abs(top) { top = b[i, j] }
+            for i in 0..<newB.rows where abs(newB[i, j]) > abs(top) { top = newB[i, j] }
             let factor = (top < 0 ? -1 : 1) * value.squareRoot()
-            for i in 0..<b.rows { b[i, j] *= factor }
+            for i in 0..<newB.rows { newB[i, j] *= factor }
             for i in 0..<a.columns { a[j, i] *= factor }
         }
         self.a = a
-        self.b = b
+        self.b = newB
         self.sigma = Array(kept)
     }
 

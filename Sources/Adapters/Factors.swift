@@ -27,6 +27,21 @@ extension Adapter {
             module: layout.modules[module])
     }
 
+    /// `‖scale · B · A‖²` of each module, in double and without forming the product; magnitudes aside.
+    public func squaredNorms() -> [Double] {
+        layout.modules.enumerated().map { i, module in
+            (0..<module.groups).reduce(0) { total, group in
+                let factors = factors(of: i, group: group)
+                let a = factors.aTransposed
+                let b = factors.b
+                let gramA = a.times(a, transposeSelf: true)
+                let gramB = b.times(b, transposeSelf: true)
+                let square = zip(gramA.values, gramB.values).reduce(0) { $0 + $1.0 * $1.1 }
+                return total + max(0, square) * module.scale * module.scale
+            }
+        }
+    }
+
     /// Copies DoRA's magnitudes, if the module has them, into a vector of another layout of the same modules.
     func copyMagnitude(of module: Int, to other: Layout, in target: UnsafeMutableBufferPointer<Float>) {
         guard let from = layout.parts[module].magnitude, let to = other.parts[module].magnitude else { return }

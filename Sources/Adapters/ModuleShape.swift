@@ -131,6 +131,14 @@ public struct ModuleShape: Equatable, Hashable, Sendable {
             alpha: Double(rank), hasMagnitude: hasMagnitude)
     }
 
+    /// The same module under another name.
+    func named(_ name: String) throws(LoragenError) -> ModuleShape {
+        try ModuleShape(
+            name: name, kind: kind, inputs: inputs, outputs: outputs, kernel: kernel, groups: groups, rank: rank,
+            alpha: alpha,
+            scaling: scaling, hasMagnitude: hasMagnitude)
+    }
+
     /// The first way in which another module has other tensors or another meaning, rank and alpha aside.
     func difference(from other: ModuleShape) -> String? {
         if name != other.name { return "it has module '\(name)' where '\(other.name)' is expected" }

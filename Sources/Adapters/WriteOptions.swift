@@ -6,8 +6,18 @@ public enum AdapterFormat: Sendable {
     case peft
     /// One `.safetensors` file with PEFT's keys, and the layout in its metadata.
     case safetensors
+    /// One `.safetensors` file as diffusers saves it, for a pipeline's models.
+    case diffusers
+    /// One `.safetensors` file with kohya's names, for Stable Diffusion 1, SDXL and Flux.
+    case kohya
     /// One `.onnx` file with the tensors as initializers, through `libloragen_onnx`.
     case onnx
+    /// One `.gguf` file for llama.cpp.
+    case gguf
+    /// One `.onnx_adapter` file for ONNX Runtime's LoraAdapter.
+    case onnxAdapter
+    /// One `.npz` file for NumPy.
+    case npz
 }
 
 /// How an adapter is written.
@@ -29,11 +39,29 @@ public struct WriteOptions: Sendable {
     public var form: Form
     /// How many layers the base model has, for `portable`; `nil`: as many as the adapter reaches.
     public var layerCount: Int?
+    /// The diffusion model, for `AdapterFormat.kohya`; `nil`: what the modules say.
+    public var model: DiffusionModel?
+    /// GGUF alone: Q8_0, which rounds to 8 bits; `type` is then not looked at.
+    public var quantized = false
+    /// GGUF alone: the base model, as `BaseModel.init` takes it.
+    public var base: String?
+    /// `.onnx_adapter` alone.
+    public var naming = ONNXNaming.olive
 
-    public init(type: ElementType = .f32, form: Form = .baked, layerCount: Int? = nil) {
+    public init(
+        type: ElementType = .f32, form: Form = .baked, layerCount: Int? = nil, model: DiffusionModel? = nil
+    ) {
         self.type = type
         self.form = form
         self.layerCount = layerCount
+        self.model = model
+    }
+
+    /// Throws `.invalidArgument` for a type that no host reads.
+    func checkType() throws(LoragenError) {
+        if [.f32, .f16, .bf16].contains(type) { return }
+        throw LoragenError(
+            .invalidArgument, "an adapter cannot be written as \(type.rawValue); expected F32, F16 or BF16")
     }
 }
 
@@ -46,10 +74,7 @@ struct AdapterImage {
 
     /// Throws `.invalidArgument` for a type that no host reads and `.nonFinite` for values that no host should.
     init(_ source: Adapter, _ options: WriteOptions) throws(LoragenError) {
-        guard [.f32, .f16, .bf16].contains(options.type) else {
-            throw LoragenError(
-                .invalidArgument, "an adapter cannot be written as \(options.type.rawValue); expected F32, F16 or BF16")
-        }
+        try options.checkType()
         type = options.type
         try source.checkFinite(source: "the adapter")
         switch options.form {

@@ -39,6 +39,11 @@ final class AdaptersBox {
         origins = samples.map { arena.text($0.metadata["loragen.origin"]) }
     }
 
+    func sample(_ index: Int, _ name: StaticString) throws(LoragenError) -> Adapter {
+        try check(index, below: samples.count, name)
+        return samples[index]
+    }
+
     fileprivate func tensor(_ sample: Int, _ index: Int) throws(LoragenError) -> loragen_tensor {
         try check(sample, below: samples.count, "sample")
         try check(index, below: tensorCount, "index")
@@ -52,6 +57,15 @@ public func loragen_adapters_open(
 ) -> loragen_status {
     status(making: out) { () throws(LoragenError) in
         AdaptersBox([try Adapter.read(path: try CAPI.path(path))])
+    }
+}
+
+@c @implementation
+public func loragen_adapters_open_for(
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ path: UnsafePointer<CChar>?, _ base: UnsafePointer<CChar>?
+) -> loragen_status {
+    status(making: out) { () throws(LoragenError) in
+        AdaptersBox([try Adapter.read(path: try CAPI.path(path), base: try optionalPath(base, "base"))])
     }
 }
 
@@ -137,38 +151,12 @@ public func loragen_adapters_save(
         let box = try object(adapters, "adapters", as: AdaptersBox.self)
         try check(sample, below: box.samples.count, "sample")
         let path = try CAPI.path(path)
-        let options = try CAPI.options(options, over: loragen_save_options(), "options")
         try box.samples[sample].write(
-            to: path, format: try AdapterFormat(format),
-            options: WriteOptions(type: try ElementType(options.dtype), form: options.keep_alpha == 0 ? .baked : .kept))
+            to: path, format: try AdapterFormat(format), options: try WriteOptions(options, "options"))
     }
 }
 
 @c @implementation
 public func loragen_adapters_free(_ adapters: OpaquePointer?) {
     release(adapters, as: AdaptersBox.self)
-}
-
-extension AdapterFormat {
-    fileprivate init(_ code: Int32) throws(LoragenError) {
-        switch Int(code) {
-        case LORAGEN_FORMAT_PEFT: self = .peft
-        case LORAGEN_FORMAT_SAFETENSORS: self = .safetensors
-        case LORAGEN_FORMAT_ONNX: self = .onnx
-        default: throw LoragenError(.invalidArgument, "format is \(code); expected a LORAGEN_FORMAT_ constant")
-        }
-    }
-}
-
-extension ElementType {
-    fileprivate init(_ code: Int32) throws(LoragenError) {
-        switch Int(code) {
-        case LORAGEN_FLOAT32: self = .f32
-        case LORAGEN_FLOAT16: self = .f16
-        case LORAGEN_BFLOAT16: self = .bf16
-        default:
-            throw LoragenError(
-                .invalidArgument, "dtype is \(code); expected LORAGEN_FLOAT32, LORAGEN_FLOAT16 or LORAGEN_BFLOAT16")
-        }
-    }
 }

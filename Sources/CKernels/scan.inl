@@ -90,7 +90,10 @@ static void NAME(scan_forward)(const lk_scan *s, size_t head, void *ys, size_t y
     const size_t p = s->headDim;
     T *u = scratch, *late = u + NAME(Q) * p, *m = late + NAME(Q) * p, *h = m + NAME(Q) * NAME(Q);
     const T skip = ((const T *)s->d)[head];
-    memset(h, 0, s->state * p * sizeof(T));
+    if (s->states)
+        h = (T *)s->states + head * s->state * p;
+    else
+        memset(h, 0, s->state * p * sizeof(T));
     NAME(chunk) c;
     for (size_t start = 0; start < s->tokens; start += NAME(Q)) {
         NAME(scan_open)(s, head, start, &c);

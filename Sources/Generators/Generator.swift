@@ -47,38 +47,113 @@ public final class Generator: @unchecked Sendable {
         guard (1...1_000_000).contains(request.samples) else {
             throw LoragenError(.invalidArgument, "samples is \(request.samples); expected 1 to 1000000")
         }
-        let condition = try checkedCondition(request)
-        let sampling = try checkedSampling(request)
-        let standardised = file.conditionScale([condition])
-        let group = try group(of: standardised)
-        var reporter = ProgressReporter(progress)
-        let start = ProgressReporter.now
+        let draw = try Draw(request, self)
+        let watch = Watch(progress, samples: request.samples)
         var adapters: [Adapter] = []
         for sample in 0..<request.samples {
             let vector = try model.vector(
-                condition: standardised,
-                random: Random(seed: request.seed, stream: Streams.sampling + UInt64(sample)), sampling: sampling
-            ) { step, steps throws(LoragenError) in
-                let done = Double(sample * steps + step)
-                let rate = done / max(1e-9, ProgressReporter.now - start)
-                let cancelled = reporter.report {
-                    Progress(
-                        stage: "sampling", step: sample * steps + step, steps: request.samples * steps,
-                        stepsPerSecond: done > 0 ? rate : .nan,
-                        secondsLeft: done > 0 ? (Double(request.samples * steps) - done) / rate : .nan)
-                }
-                if cancelled { throw LoragenError(.cancelled, "generation was cancelled") }
-            }
+                condition: draw.condition, random: draw.random(sample), sampling: draw.sampling,
+                progress: { (step, steps) throws(LoragenError) in try watch.report(sample, step, steps) })
             guard vector.isFinite else {
                 throw LoragenError(
                     .nonFinite,
                     "\(method) gave numbers that are not finite; the condition may be far from the trained ones")
             }
-            let origin = try origin(vector, condition, request, sample, sampling)
+            var sketch = Sketch()
+            vector.withUnsafeBufferPointer { sketch.add($0) }
+            let origin = try origin(sketch, draw, request, sample)
             adapters.append(
-                try file.representation.decode(vector, group: group, metadata: ["loragen.origin": origin]))
+                try file.representation.decode(vector, group: draw.group, metadata: ["loragen.origin": origin]))
         }
         return adapters
+    }
+
+    /// Draws one sample of a request and writes it while it is made: the bytes that `generate` and `Adapter.write` give.
+    ///
+    /// - Parameter memoryLimit: bytes that the call may hold beside the mapped file; 0 for no limit. Throws `.memory` when
+    ///   it cannot do with them.
+    public func write(
+        _ request: GenerationRequest, sample: Int = 0, to path: String, format: AdapterFormat,
+        options: WriteOptions = WriteOptions(), memoryLimit: UInt64 = 0, progress: ProgressHandler? = nil
+    ) throws(LoragenError) {
+        guard (0..<1_000_000).contains(sample) else {
+            throw LoragenError(.invalidArgument, "sample is \(sample); expected 0 to 999999")
+        }
+        let draw = try Draw(request, self)
+        let memory = try streamMemory(draw.sampling, limit: memoryLimit)
+        let watch = Watch(progress, samples: 1)
+        let stream = try AdapterStream(layout: layout, options: options)
+        var modules: ModuleStream?
+        try stream.write(to: path, format: format) { () throws(LoragenError) in
+            ["loragen.origin": try origin(modules?.sketch ?? Sketch(), draw, request, sample)]
+        } modules: { () throws(LoragenError) in
+            if let modules { return try modules.next() }
+            let vector = try model.stream(
+                condition: draw.condition, random: draw.random(sample), sampling: draw.sampling, memory: memory,
+                progress: { (step, steps) throws(LoragenError) in try watch.report(0, step, steps) })
+            let made = ModuleStream(vector, file.representation, group: draw.group)
+            modules = made
+            return try made.next()
+        }
+    }
+
+    /// What is left of a limit for the method: a module is held in several forms, and the file has a buffer.
+    private func streamMemory(_ sampling: Sampling?, limit: UInt64) throws(LoragenError) -> Int {
+        if limit == 0 { return 0 }
+        let largest = layout.modules.indices.map { layout.values(of: $0).count }.max() ?? 0
+        let writing = 6 * 4 * largest + (1 << 20)
+        let needed = writing + (model.streamMemory(sampling) ?? 6 * 4 * file.size.values)
+        guard UInt64(needed) <= limit else {
+            throw LoragenError(
+                .memory,
+                "\(method) needs \((needed >> 20) + 1) MiB to make an adapter of \(layout.valueCount) numbers; the "
+                    + "limit is \(limit >> 20) MiB")
+        }
+        return Int(clamping: limit) - writing
+    }
+
+    /// A request that was checked.
+    private struct Draw {
+        /// As it was asked for, and standardised.
+        let asked: [Float]
+        let condition: Tensor<Float>
+        let sampling: Sampling?
+        let group: Int32
+        let seed: UInt64
+
+        init(_ request: GenerationRequest, _ generator: Generator) throws(LoragenError) {
+            asked = try generator.checkedCondition(request)
+            sampling = try generator.checkedSampling(request)
+            condition = generator.file.conditionScale([asked])
+            group = try generator.group(of: condition)
+            seed = request.seed
+        }
+
+        func random(_ sample: Int) -> Random { Random(seed: seed, stream: Streams.sampling + UInt64(sample)) }
+    }
+
+    /// Tells the caller of the steps of several samples.
+    private final class Watch {
+        private var reporter: ProgressReporter
+        private let samples: Int
+        private let start = ProgressReporter.now
+
+        init(_ progress: ProgressHandler?, samples: Int) {
+            reporter = ProgressReporter(progress)
+            self.samples = samples
+        }
+
+        func report(_ sample: Int, _ step: Int, _ steps: Int) throws(LoragenError) {
+            let done = Double(sample * steps + step)
+            let rate = done / max(1e-9, ProgressReporter.now - start)
+            let cancelled = reporter.report {
+                Progress(
+                    stage: "sampling", step: sample * steps + step, steps: samples * steps,
+                    stepsPerSecond: done > 0 ? rate : .nan,
+                    secondsLeft: done > 0 ? (Double(samples * steps) - done) / rate : .nan)
+            }
+            if cancelled { throw LoragenError(.cancelled, "generation was cancelled") }
+        }
     }
 
     // MARK: Checks
@@ -166,29 +241,40 @@ public final class Generator: @unchecked Sendable {
 
     // MARK: Origin
 
+    /// Where a sample comes from, as JSON with spaces behind it: its length does not depend on what was drawn, so that it
+    /// can stand in a file before the values.
     private func origin(
-        _ vector: Tensor<Float>, _ condition: [Float], _ request: GenerationRequest, _ sample: Int,
-        _ sampling: Sampling?
+        _ sketch: Sketch, _ draw: Draw, _ request: GenerationRequest, _ sample: Int
     ) throws(LoragenError) -> String {
-        let sketch = vector.withUnsafeBufferPointer { Sketch.make($0) }
         let distances = file.index.sketches.withUnsafeBufferPointer { all in
             file.index.tasks.indices.map { i in
                 Sketch.distance(
-                    UnsafeBufferPointer(rebasing: all[(i * Sketch.width)..<((i + 1) * Sketch.width)]), sketch)
+                    UnsafeBufferPointer(rebasing: all[(i * Sketch.width)..<((i + 1) * Sketch.width)]), sketch.buckets)
             }
         }
         let nearest = distances.indices.sorted { distances[$0] < distances[$1] }.prefix(3)
+        let text = try origin(nearest.map { (file.index.tasks[$0], distances[$0]) }, draw, request, sample)
+        let longest = file.index.tasks.sorted { $0.utf8.count > $1.utf8.count }.prefix(3)
+        // No number takes more than 24 characters; a character in a string takes at most 6 bytes.
+        let room = 3 * 24 + 6 * longest.reduce(0) { $0 + $1.utf8.count }
+        let width = try origin([], draw, request, sample).utf8.count + room + 3 * #"{"task":"","distance":},"#.utf8.count
+        return text + String(repeating: " ", count: max(0, width - text.utf8.count))
+    }
+
+    private func origin(
+        _ nearest: [(task: String, distance: Double)], _ draw: Draw, _ request: GenerationRequest, _ sample: Int
+    ) throws(LoragenError) -> String {
         var digest = SHA256()
-        condition.withUnsafeBytes { digest.update($0) }
+        draw.asked.withUnsafeBytes { digest.update($0) }
         var object: JSONObject = [
             "library": "loragen", "generator": .string(file.hash), "method": .string(method), "preset": .string(preset),
             "seed": .string(String(request.seed)), "sample": JSON(sample),
             "condition": .string(request.bits ?? digest.finish()),
             "nearest": .array(
-                nearest.map { .object(["task": .string(file.index.tasks[$0]), "distance": .number(distances[$0])]) }),
+                nearest.map { .object(["task": .string($0.task), "distance": .number($0.distance)]) }),
             "medianTrainingDistance": .number(file.index.medianDistance),
         ]
-        if let sampling {
+        if let sampling = draw.sampling {
             object["sampler"] = .string(type(of: sampling.sampler).name)
             object["steps"] = JSON(sampling.steps)
             object["guidance"] = .number(sampling.guidance)

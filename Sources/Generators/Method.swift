@@ -16,19 +16,6 @@ struct ProblemSize: Equatable, Sendable {
     var runs = 1
 }
 
-/// Normalised training and validation vectors with their standardised conditions.
-struct TrainingData {
-    /// `[N, values]` and `[N, conditions]`.
-    var vectors: Tensor<Float>
-    var conditions: Tensor<Float>
-    var validationConditions: Tensor<Float>
-    /// Skill of predicted normalised vectors `[V, values]` for the validation tasks; nil if there are none.
-    var skill: (Tensor<Float>) throws(LoragenError) -> Double?
-    var seed: UInt64
-    /// The training run of each vector, in `0 ..< runs`.
-    var runs: [Int32] = []
-}
-
 /// How a sample is drawn.
 struct Sampling {
     var sampler: any Sampler
@@ -48,11 +35,28 @@ protocol Method: AnyObject {
     func vector(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
     ) throws(LoragenError) -> Tensor<Float>
+    /// The least bytes that `stream` holds beside the weights; nil for a method that makes a vector at once.
+    func streamMemory(_ sampling: Sampling?) -> Int?
+    /// What `vector` gives, in pieces, the same bytes. A method with a `streamMemory` holds no more than `memory` bytes
+    /// beside its weights, which is at least that; 0 is no limit.
+    func stream(
+        condition: Tensor<Float>, random: Random, sampling: Sampling?, memory: Int,
+        progress: @escaping (Int, Int) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> any VectorStream
     /// Vectors `[n, values]` for many conditions, row i with stream i: those of `vector`, up to rounding.
     func vectors(conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?) throws(LoragenError) -> Tensor<Float>
 }
 
 extension Method {
+    func streamMemory(_ sampling: Sampling?) -> Int? { nil }
+
+    func stream(
+        condition: Tensor<Float>, random: Random, sampling: Sampling?, memory: Int,
+        progress: @escaping (Int, Int) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> any VectorStream {
+        WholeVector(try vector(condition: condition, random: random, sampling: sampling, progress: progress))
+    }
+
     func vectors(
         conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?
     ) throws(LoragenError) -> Tensor<Float> {
@@ -73,6 +77,8 @@ enum MethodRegistry {
     struct Entry: Sendable {
         let name: String
         let presets: [(name: String, settings: Settings)]
+        /// Whether a training reads the vectors in batches; methods that do not need all of them at once.
+        var streams = false
         /// Numbers that the trained method keeps, before any of them is allocated.
         let weightCount: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Int
         /// About how many numbers a training holds besides its weights: activations of one batch, matrices of a fit.

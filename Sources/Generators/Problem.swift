@@ -1,5 +1,6 @@
 import Adapters
 import Conditions
+import Glibc
 import Tensor
 
 /// A corpus made ready for a method: split, standardised, as vectors.
@@ -18,34 +19,42 @@ struct Problem {
 
     /// Adapters that were held out, with what a method is asked for.
     struct HeldOut {
-        var adapters: [Adapter]
+        var adapters: CorpusModules
         /// Standardised, `[n, C]`.
         var conditions: Tensor<Float>
         var tasks: [String]
         /// Squared distance of the mean training adapter to each, `Σ‖ΔW‖²`.
-        var meanErrors: [Double]
+        var meanErrors: [Double] = []
+
+        var count: Int { tasks.count }
     }
 
-    init(_ corpus: Corpus, _ settings: Settings, seed: UInt64, memoryLimit: UInt64) throws(LoragenError) {
+    /// Bytes of vectors and adapters that are kept in memory rather than read again. The results do not depend on it.
+    static func roomToKeep(memoryLimit: UInt64) -> Double {
+        (memoryLimit > 0 ? Double(memoryLimit) : Double(machineMemory)) / 8
+    }
+
+    init(
+        _ corpus: Corpus, _ settings: Settings, streams: Bool, seed: UInt64, memoryLimit: UInt64
+    ) throws(LoragenError) {
         let train = corpus.indices(of: .train)
         guard !train.isEmpty else {
             throw LoragenError(.mismatch, "\(corpus.path): no adapter is in the split \"train\"")
         }
-        // Adapters, their vectors in double for the fits, and one copy.
-        let (bytes, overflow) = corpus.layout.valueCount.multipliedReportingOverflow(by: 16 * corpus.entries.count)
-        if memoryLimit > 0, overflow || UInt64(max(0, bytes)) > memoryLimit {
+        // Adapters, their vectors, and one copy.
+        let numbers = Double(corpus.layout.valueCount) * Double(corpus.entries.count)
+        let keeps = !streams || 16 * numbers <= Self.roomToKeep(memoryLimit: memoryLimit)
+        if keeps, memoryLimit > 0, 16 * numbers > Double(memoryLimit) {
             throw LoragenError(
                 .memory,
                 "\(corpus.path): training on \(corpus.entries.count) adapters of \(corpus.layout.valueCount) numbers takes "
-                    + "about \(max(0, bytes) >> 20) MiB; the limit is \(memoryLimit >> 20) MiB")
+                    + "about \(UInt64(16 * numbers) >> 20) MiB; the limit is \(memoryLimit >> 20) MiB")
         }
         self.corpus = corpus
         conditionKind = corpus.entries[train[0]].conditionKind
         let conditions = train.map { corpus.entries[$0].condition ?? [] }
         let conditionScale = ConditionScale(fitting: conditions)
         self.conditionScale = conditionScale
-        var adapters: [Adapter] = []
-        for i in train { adapters.append(try corpus.adapter(at: i)) }
         var tasks: [String] = []
         var places: [String: Int32] = [:]
         var groups: [Int32] = []
@@ -58,11 +67,10 @@ struct Problem {
             groups.append(places[task] ?? 0)
         }
         (self.tasks, self.groups) = (tasks, groups)
-        let representation = try Representation(
-            try representationSettings(settings), fitting: adapters, groups: groups, groupCount: tasks.count, seed: seed
-        )
+        let (representation, rows) = try Representation.fitting(
+            try representationSettings(settings), CorpusModules(corpus, train, keeps: false), groups: groups,
+            groupCount: tasks.count, seed: seed, keeps: keeps)
         self.representation = representation
-        let vectors = try representation.encode(adapters, groups: groups)
         var runPlaces: [String: Int32] = [:]
         let runs = train.map { i in
             let place = runPlaces[corpus.entries[i].run] ?? Int32(runPlaces.count)
@@ -72,49 +80,69 @@ struct Problem {
         size = ProblemSize(
             values: representation.count, conditions: conditionScale.shift.count, examples: train.count,
             tensors: representation.tensors.map(\.shape), runs: runPlaces.count)
-        let mean = try representation.decode(vectors.mean(axes: [0], keepDims: true), group: 0)
         func heldOut(_ split: Split) throws(LoragenError) -> HeldOut {
             let indices = corpus.indices(of: split)
-            var adapters: [Adapter] = []
-            var errors: [Double] = []
-            for i in indices {
-                let adapter = try corpus.adapter(at: i)
-                adapters.append(adapter)
-                errors.append(productDistance(mean, adapter))
-            }
-            return HeldOut(
-                adapters: adapters, conditions: conditionScale(indices.map { corpus.entries[$0].condition ?? [] }),
-                tasks: indices.map { corpus.entries[$0].task }, meanErrors: errors)
+            var heldOut = HeldOut(
+                adapters: CorpusModules(corpus, indices, keeps: keeps),
+                conditions: conditionScale(indices.map { corpus.entries[$0].condition ?? [] }),
+                tasks: indices.map { corpus.entries[$0].task })
+            heldOut.meanErrors = try meanErrors(heldOut, rows, representation)
+            return heldOut
         }
         let validation = try heldOut(.validation)
         self.validation = validation
         test = try heldOut(.test)
         let isPerTask = representation.normaliser.kind == .perTask
         data = TrainingData(
-            vectors: vectors, conditions: conditionScale(conditions), validationConditions: validation.conditions,
-            skill: { (predicted) throws(LoragenError) in
+            rows: rows, conditions: conditionScale(conditions), validationConditions: validation.conditions,
+            skillOfStreams: { (predicted) throws(LoragenError) in
                 // Per-task statistics exist for training tasks only, so nothing held out can be generated.
-                if isPerTask || validation.adapters.isEmpty { return nil }
-                return try skill(predicted, validation, representation)
+                if isPerTask || validation.count == 0 { return nil }
+                let errors = try productErrors(validation, representation, predicted)
+                return 1 - errors.reduce(0, +) / max(validation.meanErrors.reduce(0, +), .leastNormalMagnitude)
             }, seed: seed, runs: runs)
     }
 }
 
-/// `1 − error / error of the mean adapter` of normalised vectors `[n, values]`; both errors are sums of `‖ΔŴ − ΔW‖²`.
-func skill(
-    _ predicted: Tensor<Float>, _ heldOut: Problem.HeldOut, _ representation: Representation
-) throws(LoragenError) -> Double {
-    let errors = try productErrors(predicted, heldOut, representation)
-    return 1 - errors.reduce(0, +) / max(heldOut.meanErrors.reduce(0, +), .leastNormalMagnitude)
-}
-
+/// Squared distances `Σ‖ΔŴ − ΔW‖²` of one predicted vector for each held-out adapter; `visit` sees every pair of modules.
 func productErrors(
-    _ predicted: Tensor<Float>, _ heldOut: Problem.HeldOut, _ representation: Representation
+    _ heldOut: Problem.HeldOut, _ representation: Representation,
+    _ predicted: (Int) throws(LoragenError) -> any VectorStream,
+    visit: (_ module: Int, _ made: Adapter, _ real: Adapter) -> Void = { _, _, _ in }
 ) throws(LoragenError) -> [Double] {
     var errors: [Double] = []
-    for (i, adapter) in heldOut.adapters.enumerated() {
-        let made = try representation.decode(predicted.slice(axis: 0, i..<(i + 1)), group: 0)
-        errors.append(productDistance(made, adapter))
+    for i in 0..<heldOut.count {
+        let made = ModuleStream(try predicted(i), representation, group: 0)
+        var error = 0.0
+        for module in representation.layout.modules.indices {
+            let (made, real) = (try made.next(), try heldOut.adapters.module(module, of: i))
+            error += productDistance(made, real)
+            visit(module, made, real)
+        }
+        errors.append(error)
     }
     return errors
+}
+
+/// The mean training adapter against each held-out one, module by module: it is decoded once.
+private func meanErrors(
+    _ heldOut: Problem.HeldOut, _ rows: any VectorRows, _ representation: Representation
+) throws(LoragenError) -> [Double] {
+    var errors = [Double](repeating: 0, count: heldOut.count)
+    if errors.isEmpty { return errors }
+    let mean = ModuleStream(CombinedRows(meanOf: 0..<rows.count, rows), representation, group: 0)
+    for module in representation.layout.modules.indices {
+        let made = try mean.next()
+        for i in errors.indices {
+            errors[i] += productDistance(made, try heldOut.adapters.module(module, of: i))
+        }
+    }
+    return errors
+}
+
+/// Physical memory in bytes; as much as there can be, if the system does not say.
+var machineMemory: UInt64 {
+    let (bytes, overflow) = UInt64(clamping: sysconf(Int32(_SC_PHYS_PAGES))).multipliedReportingOverflow(
+        by: UInt64(clamping: sysconf(Int32(_SC_PAGESIZE))))
+    return overflow || bytes == 0 ? .max : bytes
 }

@@ -12,8 +12,8 @@ struct Report {
         var object: JSONObject = [
             "corpus": .object([
                 "trainingAdapters": JSON(problem.groups.count), "trainingTasks": JSON(problem.tasks.count),
-                "validationAdapters": JSON(problem.validation.adapters.count),
-                "testAdapters": JSON(problem.test.adapters.count),
+                "validationAdapters": JSON(problem.validation.count),
+                "testAdapters": JSON(problem.test.count),
                 "numbersPerAdapter": JSON(problem.corpus.layout.valueCount),
             ])
         ]
@@ -24,7 +24,7 @@ struct Report {
         } else {
             let baselines = try Self.baselines(problem)
             for (name, heldOut) in [("validation", problem.validation), ("test", problem.test)]
-            where !heldOut.adapters.isEmpty {
+            where heldOut.count > 0 {
                 let part = try Self.measure(heldOut, problem, model, baselines, medianDistance)
                 object[name] = part.json
                 verdict = "on the \(name) tasks: \(part.verdict)"
@@ -37,11 +37,13 @@ struct Report {
     /// Baselines fitted in the generator's own representation.
     private static func baselines(_ problem: Problem) throws(LoragenError) -> [(name: String, method: any Method)] {
         var result: [(String, any Method)] = []
-        for name in ["mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge"] {
+        // Their fits need all vectors at once.
+        guard problem.data.rows is TensorRows else { return result }
+        for name in ["ridge", "ridge-pairs", "kernel-ridge"] {
             // The kernel's eigenvalue problem grows with the cube of the examples.
             if name == "kernel-ridge", problem.size.examples > 4096 { continue }
             if name.hasPrefix("ridge"), problem.size.conditions > 64 { continue }
-            if name != "mean", problem.size.conditions == 0 { continue }
+            if problem.size.conditions == 0 { continue }
             let settings = try MethodRegistry.settings(method: name, preset: "product")
             let method = try MethodRegistry.entry(name).make(settings, problem.size, .none)
             _ = try method.stages(problem.data)
@@ -50,55 +52,97 @@ struct Report {
         return result
     }
 
+    private typealias Prediction = (Int) throws(LoragenError) -> any VectorStream
+
+    /// A method's vectors for some conditions: all at once where they are small, else one after the other.
+    private static func predictions(
+        _ model: any Method, _ conditions: Tensor<Float>, seed: UInt64, _ problem: Problem
+    ) throws(LoragenError) -> Prediction {
+        let count = conditions.shape[0]
+        if count * problem.size.values <= 1 << 24 {
+            let vectors = try model.vectors(conditions: conditions, seed: seed, sampling: nil)
+            return { i in WholeVector(vectors.slice(axis: 0, i..<(i + 1))) }
+        }
+        return { (i) throws(LoragenError) in
+            try model.stream(
+                condition: conditions.slice(axis: 0, i..<(i + 1)),
+                random: Random(seed: seed, stream: Streams.sampling + UInt64(i)), sampling: nil, memory: 0,
+                progress: { _, _ throws(LoragenError) in })
+        }
+    }
+
     private static func measure(
         _ heldOut: Problem.HeldOut, _ problem: Problem, _ model: any Method,
         _ baselines: [(name: String, method: any Method)], _ medianDistance: Double
     ) throws(LoragenError) -> (json: JSON, verdict: String) {
         let total = max(heldOut.meanErrors.reduce(0, +), .leastNormalMagnitude)
-        func errors(_ vectors: Tensor<Float>) throws(LoragenError) -> [Double] {
-            try productErrors(vectors, heldOut, problem.representation)
+        let (rows, conditions) = (problem.data.rows, heldOut.conditions)
+        func errors(_ predicted: Prediction) throws(LoragenError) -> [Double] {
+            try productErrors(heldOut, problem.representation, predicted)
         }
         var skills: [Double] = []
-        var first = Tensor<Float>([0])
-        var ownErrors = [Double](repeating: 0, count: heldOut.adapters.count)
+        var ownErrors = [Double](repeating: 0, count: heldOut.count)
+        var measured: [MeasuredStream] = []
+        var norms = Norms(problem.representation.layout)
         for seed in seeds {
-            let vectors = try model.vectors(conditions: heldOut.conditions, seed: seed, sampling: nil)
-            if seed == seeds[0] { first = vectors }
-            let found = try errors(vectors)
+            let predicted = try predictions(model, conditions, seed: seed, problem)
+            let isFirst = seed == seeds[0]
+            let found = try productErrors(heldOut, problem.representation) { (i) throws(LoragenError) in
+                guard isFirst else { return try predicted(i) }
+                measured.append(MeasuredStream(try predicted(i), rows))
+                return measured[measured.count - 1]
+            } visit: { module, made, real in
+                if isFirst { norms.add(module, made, real) }
+            }
             skills.append(1 - found.reduce(0, +) / total)
             for (i, error) in found.enumerated() { ownErrors[i] += error / Double(seeds.count) }
         }
         let own = skills.reduce(0, +) / Double(skills.count)
         var table: JSONObject = ["generator": .number(own)]
         var best: (name: String, skill: Double, errors: [Double])?
-        for (name, method) in baselines {
-            let found = try errors(method.vectors(conditions: heldOut.conditions, seed: 0, sampling: nil))
+        func compare(_ name: String, _ predicted: Prediction) throws(LoragenError) {
+            let found = try errors(predicted)
             let value = 1 - found.reduce(0, +) / total
             table[name] = .number(value)
             if best.map({ value > $0.skill }) ?? true { best = (name, value, found) }
         }
-        let distances = nearestDistances(first, problem.data.vectors)
+        try compare("mean") { _ in CombinedRows(meanOf: 0..<rows.count, rows) }
+        if problem.size.conditions > 0 {
+            try compare("nearest") { i in
+                CombinedRows(
+                    meanOf: nearestConditions(problem.data.conditions, conditions.slice(axis: 0, i..<(i + 1))), rows)
+            }
+        }
+        for (name, method) in baselines {
+            try compare(name, try predictions(method, conditions, seed: 0, problem))
+        }
+        let distances = measured.map(\.nearest)
         let medianOwn = median(distances.map(\.distance)) ?? 0
-        table["noisy-copy"] = .number(
-            1 - (try errors(noisyCopies(distances, problem.data.vectors, norm: medianOwn))).reduce(0, +) / total)
-        table["pca-gaussian"] = .number(
-            1 - (try errors(gaussian(problem.data.vectors, count: heldOut.adapters.count))).reduce(0, +) / total)
+        // The nearest training adapter of each generated one, moved as far as the generated one is, in a random direction:
+        // what a generator that copies would look like by its distances.
+        let copies = try errors { i in
+            CombinedRows(
+                rows, [(distances[i].row, 1)], deviation: medianOwn / Double(rows.width).squareRoot(),
+                random: Random(seed: UInt64(i), stream: Streams.sampling))
+        }
+        table["noisy-copy"] = .number(1 - copies.reduce(0, +) / total)
+        table["pca-gaussian"] = .number(1 - (try errors { gaussian(rows, $0) }).reduce(0, +) / total)
 
         var result: JSONObject = [
             "tasks": JSON(Set(heldOut.tasks).count), "skill": .object(table),
             "skillDeviationOverSeeds": .number(deviation(skills)),
         ]
-        if problem.size.conditions > 0, heldOut.adapters.count > 1 {
+        if problem.size.conditions > 0, heldOut.count > 1 {
             // Each task is asked for with the next task's condition.
-            let n = heldOut.adapters.count
-            let wrong = try model.vectors(
-                conditions: heldOut.conditions.gather((0..<n).map { Int32(($0 + 1) % n) }), seed: 0, sampling: nil)
+            let n = heldOut.count
+            let wrong = try predictions(
+                model, conditions.gather((0..<n).map { Int32(($0 + 1) % n) }), seed: 0, problem)
             result["steeringMargin"] = .number((try errors(wrong).reduce(0, +) - ownErrors.reduce(0, +)) / total)
         }
         result["distanceToNearestTrainingAdapter"] = .object([
             "generated": .number(medianOwn), "amongTrainingAdapters": .number(medianDistance),
         ])
-        result["norms"] = try norms(first, heldOut, problem)
+        result["norms"] = norms.json
         guard let best else { return (.object(result), "there is no baseline to compare with") }
         // A difference that the choice of tasks could have made is none: the 95 % interval of the paired differences.
         let gains = zip(best.errors, ownErrors).map { $0 - $1 }
@@ -116,57 +160,42 @@ struct Report {
     }
 
     /// ‖ΔW‖ of generated adapters over that of the held-out ones, for each module.
-    private static func norms(
-        _ vectors: Tensor<Float>, _ heldOut: Problem.HeldOut, _ problem: Problem
-    ) throws(LoragenError) -> JSON {
-        let modules = problem.representation.layout.modules
-        var made = [Double](repeating: 0, count: modules.count)
-        var real = made
-        for (i, adapter) in heldOut.adapters.enumerated() {
-            let generated = try problem.representation.decode(vectors.slice(axis: 0, i..<(i + 1)), group: 0)
-            for m in modules.indices {
-                made[m] += squaredNorm(generated, module: m)
-                real[m] += squaredNorm(adapter, module: m)
-            }
-        }
-        return .array(
-            modules.indices.map { m in
-                .object([
-                    "module": .string(modules[m].name),
-                    "generatedOverReal": .number(real[m] > 0 ? (made[m] / real[m]).squareRoot() : 1),
-                ])
-            })
-    }
+    private struct Norms {
+        let layout: Layout
+        var made: [Double]
+        var real: [Double]
 
-    /// The nearest training vector of each row, in normalised vectors.
-    private static func nearestDistances(
-        _ vectors: Tensor<Float>, _ training: Tensor<Float>
-    ) -> [(row: Int, distance: Double)] {
-        (0..<vectors.shape[0]).map { i in
-            let squares = (training - vectors.slice(axis: 0, i..<(i + 1))).square().sum(axes: [1]).values
-            let least = squares.indices.min { squares[$0] < squares[$1] } ?? 0
-            return (least, Double(squares[least]).squareRoot())
+        init(_ layout: Layout) {
+            self.layout = layout
+            made = [Double](repeating: 0, count: layout.modules.count)
+            real = made
+        }
+
+        mutating func add(_ module: Int, _ generated: Adapter, _ heldOut: Adapter) {
+            made[module] += squaredNorm(generated, module: 0)
+            real[module] += squaredNorm(heldOut, module: 0)
+        }
+
+        var json: JSON {
+            .array(
+                layout.modules.indices.map { m in
+                    .object([
+                        "module": .string(layout.modules[m].name),
+                        "generatedOverReal": .number(real[m] > 0 ? (made[m] / real[m]).squareRoot() : 1),
+                    ])
+                })
         }
     }
 
-    /// The nearest training adapter of each generated one, moved as far as the generated one is, in a random direction:
-    /// what a generator that copies would look like by its distances.
-    private static func noisyCopies(
-        _ nearest: [(row: Int, distance: Double)], _ training: Tensor<Float>, norm: Double
-    ) -> Tensor<Float> {
-        var random = Random(seed: 0, stream: Streams.sampling)
-        let noise: Tensor<Float> = random.normal([nearest.count, training.shape[1]])
-        let scale = norm / Double(training.shape[1]).squareRoot()
-        return training.gather(nearest.map { Int32($0.row) }) + noise * scale
-    }
-
-    /// Samples of the Gaussian with the training vectors' mean and covariance, whatever the condition.
-    private static func gaussian(_ training: Tensor<Float>, count: Int) -> Tensor<Float> {
-        var random = Random(seed: 0, stream: Streams.sampling + 1)
-        let n = training.shape[0]
-        let mean = training.mean(axes: [0], keepDims: true)
-        let weights: Tensor<Float> = random.normal([count, n])
-        return mean + (weights * (1 / Double(max(1, n - 1)).squareRoot())).matmul(training - mean)
+    /// A sample of the Gaussian with the training vectors' mean and covariance, whatever the condition:
+    /// `mean + Σ g_n (x_n − mean) / √(N − 1)`.
+    private static func gaussian(_ rows: any VectorRows, _ index: Int) -> CombinedRows {
+        let n = rows.count
+        var random = Random(seed: UInt64(index), stream: Streams.sampling + 1)
+        let drawn: Tensor<Double> = random.normal([n])
+        let weights = drawn.values.map { $0 / Double(max(1, n - 1)).squareRoot() }
+        let rest = (1 - weights.reduce(0, +)) / Double(n)
+        return CombinedRows(rows, weights.enumerated().map { ($0, $1 + rest) })
     }
 
     private static func deviation(_ values: [Double]) -> Double {

@@ -43,7 +43,8 @@ public func trainGenerator(
     guard options.checkpointSeconds.isFinite, options.checkpointSeconds >= 0 else {
         throw LoragenError(.invalidArgument, "checkpoint_seconds is \(options.checkpointSeconds); expected 0 or more")
     }
-    let problem = try Problem(corpus, settings, seed: options.seed, memoryLimit: options.memoryLimit)
+    let problem = try Problem(
+        corpus, settings, streams: entry.streams, seed: options.seed, memoryLimit: options.memoryLimit)
     let weights = try entry.weightCount(settings, problem.size)
     try checkMemory(entry, weights, settings, problem, options)
     let model = try entry.make(settings, problem.size, Random(seed: options.seed, stream: Streams.weights))
@@ -93,14 +94,15 @@ private func isSameFile(_ a: String, _ b: String) -> Bool {
 private func checkMemory(
     _ entry: MethodRegistry.Entry, _ weights: Int, _ settings: Settings, _ problem: Problem, _ options: TrainingOptions
 ) throws(LoragenError) {
-    let machine = UInt64(clamping: sysconf(Int32(_SC_PHYS_PAGES))).multipliedReportingOverflow(
-        by: UInt64(clamping: sysconf(Int32(_SC_PAGESIZE))))
-    let limit = options.memoryLimit > 0 ? options.memoryLimit : machine.overflow ? .max : machine.partialValue
-    // Weights, gradient, two moments, average and best; vectors in single and, for the fits, double precision; what one
-    // step holds. In floating point, so that no size can overflow.
-    let vectors = 16 * Double(problem.data.vectors.count)
-    let adapters = 16 * Double(problem.corpus.entries.count) * Double(problem.corpus.layout.valueCount)
-    let needed = 24 * Double(weights) + vectors + adapters + 4 * (try entry.workspace(settings, problem.size))
+    let limit = options.memoryLimit > 0 ? options.memoryLimit : machineMemory
+    // Weights, gradient, two moments; average and best where there will be any. Statistics and, if they are kept, adapters
+    // and vectors in single precision. What one step holds. In floating point, so that no size can overflow.
+    let hasAverage = (settings.values["ema"]?.double ?? 0) > 0
+    let copies = 4 + (hasAverage ? 1 : 0) + (problem.validation.count > 0 ? 1 : 0)
+    let numbers = Double(problem.corpus.entries.count) * Double(problem.size.values + problem.corpus.layout.valueCount)
+    let kept = problem.data.rows is TensorRows ? 16 * numbers : 0
+    let statistics = 4 * Double(problem.representation.normaliser.count)
+    let needed = 4 * Double(copies) * Double(weights) + kept + statistics + 4 * (try entry.workspace(settings, problem.size))
     guard needed <= Double(limit) else {
         throw LoragenError(
             .memory,
@@ -115,7 +117,12 @@ private func fingerprint(
     var digest = SHA256()
     digest.update("\(options.method) \(options.seed) \(problem.size)")
     digest.update(try JSON.object(settings.values).text())
-    for tensor in [problem.data.vectors, problem.data.conditions, problem.validation.conditions] {
+    for row in 0..<problem.data.count {
+        for block in problem.data.rows.blocks {
+            try problem.data.rows.tensor([row], block).withUnsafeBytes { digest.update($0) }
+        }
+    }
+    for tensor in [problem.data.conditions, problem.validation.conditions] {
         tensor.withUnsafeBytes { digest.update($0) }
     }
     problem.validation.meanErrors.withUnsafeBytes { digest.update($0) }
@@ -128,8 +135,11 @@ private func trainingIndex(_ problem: Problem) throws(LoragenError) -> TrainingI
     for task in problem.tasks.indices {
         let row = problem.groups.firstIndex(of: Int32(task)) ?? 0
         conditions += problem.data.conditions.slice(axis: 0, row..<(row + 1)).values
-        sketches.append(
-            problem.data.vectors.slice(axis: 0, row..<(row + 1)).withUnsafeBufferPointer { Sketch.make($0) })
+        var sketch = Sketch()
+        for block in problem.data.rows.blocks {
+            try problem.data.rows.tensor([row], block).withUnsafeBufferPointer { sketch.add($0) }
+        }
+        sketches.append(sketch.buckets)
     }
     var nearest: [Double] = []
     for (i, sketch) in sketches.enumerated() {

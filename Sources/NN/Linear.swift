@@ -11,12 +11,13 @@ public final class Linear<E: Element>: Module, Sendable {
     }
 
     public func visit(_ visitor: ModuleVisitor<E>) {
-        visitor.parameter("weight", weight)
+        visitor.factor("weight", weight)
         visitor.parameter("bias", bias)
     }
 
     /// [..., inputs] to [..., outputs]
     public func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {
-        linear(x, weight: weight.tensor, bias: bias?.tensor)
+        if let half = weight.half { return half(x, bias: bias?.tensor) }
+        return linear(x, weight: weight.tensor, bias: bias?.tensor)
     }
 }

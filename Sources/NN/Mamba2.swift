@@ -75,11 +75,20 @@ public final class Mamba2<E: Element>: Module, Sendable {
     }
 
     public func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {
-        let shape = configuration.shape
-        let parameters = StateSpaceParameters(
-            convolution: convolution.tensor.reshaped([shape.channels, shape.taps]),
+        output(stateSpaceMixer(input(x), mixer, shape: configuration.shape))
+    }
+
+    /// The next tokens of sequences, without gradients; their number is a multiple of 64 except in the last run.
+    public func callAsFunction(_ x: Tensor<E>, continuing memory: inout StateSpaceMemory<E>) -> Tensor<E> {
+        withoutGradients {
+            output(stateSpaceMixer(input(x), mixer, shape: configuration.shape, continuing: &memory))
+        }
+    }
+
+    private var mixer: StateSpaceParameters<E> {
+        StateSpaceParameters(
+            convolution: convolution.tensor.reshaped([configuration.shape.channels, configuration.shape.taps]),
             convolutionBias: convolutionBias.tensor, dtBias: dtBias.tensor, aLog: aLog.tensor, skip: skip.tensor,
             gamma: gamma.tensor)
-        return output(stateSpaceMixer(input(x), parameters, shape: shape))
     }
 }

@@ -22,6 +22,8 @@ public protocol ModeDependent: AnyObject {
 public final class ModuleVisitor<E: Element> {
     public private(set) var parameters: [(name: String, parameter: Parameter<E>)] = []
     public private(set) var buffers: [(name: String, buffer: ModuleBuffer<E>)] = []
+    /// The names of parameters that are used as factors of matrix products alone, `Linear` reads them so.
+    public private(set) var factors: Set<String> = []
     public private(set) var modeDependents: [any ModeDependent] = []
     private var prefix = ""
 
@@ -29,6 +31,12 @@ public final class ModuleVisitor<E: Element> {
 
     public func parameter(_ name: String, _ parameter: Parameter<E>?) {
         if let parameter { parameters.append((prefix + name, parameter)) }
+    }
+
+    /// A parameter `[outputs, inputs]` that is used as the factor of a matrix product and not otherwise.
+    public func factor(_ name: String, _ parameter: Parameter<E>) {
+        factors.insert(prefix + name)
+        self.parameter(name, parameter)
     }
 
     public func buffer(_ name: String, _ buffer: ModuleBuffer<E>) { buffers.append((prefix + name, buffer)) }
@@ -61,6 +69,12 @@ extension Module {
     public var parameters: [Parameter<Scalar>] { namedParameters.map { $0.parameter } }
     public var namedBuffers: [(name: String, buffer: ModuleBuffer<Scalar>)] { visited().buffers }
     public var parameterCount: Int { parameters.reduce(0) { $0 + $1.value.count } }
+
+    /// The parameters that may be factors in bf16, by name.
+    public var namedFactors: [(name: String, parameter: Parameter<Scalar>)] {
+        let visitor = visited()
+        return visitor.parameters.filter { visitor.factors.contains($0.name) }
+    }
 
     /// Training or evaluation, for every layer that makes a difference.
     public func setTraining(_ training: Bool) {

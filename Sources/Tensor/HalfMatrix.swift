@@ -20,6 +20,21 @@ public struct HalfMatrix: @unchecked Sendable {
         lk_to_bf16(weight.count, weight.storage.base, base)
     }
 
+    /// Memory of somebody else, read only; `owner` (a mapped file, say) stays alive as long as this.
+    public init(borrowing memory: UnsafeRawPointer, shape: [Int], owner: AnyObject) {
+        precondition(shape.count == 2 && UInt(bitPattern: memory) % 2 == 0, "half matrix of \(shape)")
+        self.shape = shape
+        storage = Storage(
+            borrowing: memory.assumingMemoryBound(to: Float.self), count: (shape[0] * shape[1] + 1) / 2, owner: owner)
+    }
+
+    /// The bytes of the rounded values.
+    public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+        try withExtendedLifetime(storage) {
+            try body(UnsafeRawBufferPointer(start: storage.base, count: 2 * shape[0] * shape[1]))
+        }
+    }
+
     /// The rounded values.
     public var widened: Tensor<Float> { Tensor.make(shape) { lk_from_bf16(shape[0] * shape[1], base, $0) } }
 
@@ -52,5 +67,17 @@ public struct HalfMatrix: @unchecked Sendable {
             }
             withExtendedLifetime(halves) {}
         }
+    }
+}
+
+/// A `HalfMatrix` in the place of a parameter of any element type.
+public struct HalfFactor<E: Element>: Sendable {
+    public let matrix: HalfMatrix
+
+    public init(_ matrix: HalfMatrix) { self.matrix = matrix }
+
+    /// x [..., inputs] times the matrix transposed, plus bias [outputs]; a constant.
+    public func callAsFunction(_ x: Tensor<E>, bias: Tensor<E>?) -> Tensor<E> {
+        matrix(x.converted(), bias: bias.map { $0.converted() }).converted()
     }
 }

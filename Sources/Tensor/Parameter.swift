@@ -8,6 +8,9 @@ public final class Parameter<E: Element>: @unchecked Sendable {
         willSet { precondition(newValue.shape == value.shape, "\(newValue.shape) for a parameter of \(value.shape)") }
     }
 
+    /// A stand-in for a value `[outputs, inputs]` that is not in memory: what linear layers multiply with, in float.
+    public var half: HalfFactor<E>?
+
     public init(_ value: Tensor<E>) {
         self.value = value.detached()
         leaf = Node(leaf: value.shape)

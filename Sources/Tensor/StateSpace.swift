@@ -75,6 +75,36 @@ public func stateSpaceMixer<E: Element>(
     }
 }
 
+/// What a mixer hands from one run of tokens to the next.
+public struct StateSpaceMemory<E: Element> {
+    /// The last tokens that the convolution still reads, `[B, up to taps - 1, columns]`; nil at the start.
+    fileprivate var rows: Tensor<E>?
+    /// `[B, heads, state, headDim]`
+    fileprivate var states: Tensor<E>?
+
+    public init() {}
+}
+
+/// The mixer over the next tokens of sequences, without gradients: x [B, T, columns] with T a multiple of 64 except in
+/// the last run. The same bytes as one run over all tokens.
+public func stateSpaceMixer<E: Element>(
+    _ x: Tensor<E>, _ parameters: StateSpaceParameters<E>, shape: StateSpaceShape,
+    continuing memory: inout StateSpaceMemory<E>, eps: Double = 1e-5
+) -> Tensor<E> {
+    precondition(x.rank == 3 && x.shape[2] == shape.columns, "mixer of \(x.shape), columns \(shape.columns)")
+    let run = MixerRun(x.detached(), parameters.detached(), shape, eps)
+    let before = memory.rows
+    let joined = before.map { Tensor.concatenate([$0, run.x], axis: 1) } ?? run.x
+    var states = memory.states ?? .zeros([x.shape[0], shape.heads, shape.state, shape.headDim])
+    memory = StateSpaceMemory()
+    let convolved = run.convolved(joined, after: before?.shape[1] ?? 0)
+    let y = states.withUnsafeMutableBufferPointer { run.scan(convolved, states: $0.baseAddress) }
+    let count = joined.shape[1]
+    memory.rows = joined.slice(axis: 1, max(0, count - shape.taps + 1)..<count)
+    memory.states = states
+    return run.gate(y)
+}
+
 /// One pass of the mixer over x [B, T, columns].
 private struct MixerRun<E: Element> {
     let x: Tensor<E>
@@ -106,28 +136,35 @@ private struct MixerRun<E: Element> {
     }
 
     /// x, B and C after convolution and SiLU: [B, T, channels].
-    func convolved() -> Tensor<E> {
-        let wide = shape.channels
+    func convolved() -> Tensor<E> { convolved(x, after: 0) }
+
+    /// The same with `skipped` tokens before x in `joined`, which the convolution reads and gives no result for.
+    func convolved(_ joined: Tensor<E>, after skipped: Int) -> Tensor<E> {
+        let (wide, all) = (shape.channels, tokens + skipped)
         return Tensor.make([batch, tokens, wide]) { to in
             var s = convolution
+            s.tokens = all
             let grain = max(1, 16384 / wide)
             let pieces = (tokens + grain - 1) / grain
             Threads.parallelFor(batch * pieces) { task in
                 let (b, first) = (task / pieces, task % pieces * grain)
                 lk_causal_conv_silu(
-                    E.kind, &s, sample(b) + shape.inner, to + b * tokens * wide, wide, first,
-                    min(tokens, first + grain))
+                    E.kind, &s, joined.storage.base + b * all * shape.columns + shape.inner,
+                    to + (b * tokens - skipped) * wide, wide, skipped + first, skipped + min(tokens, first + grain))
             }
         }
     }
 
-    private func description(_ convolved: Tensor<E>, _ scores: Storage<E>, _ b: Int) -> lk_scan {
+    private func description(
+        _ convolved: Tensor<E>, _ scores: Storage<E>, _ b: Int, states: UnsafeMutablePointer<E>? = nil
+    ) -> lk_scan {
         let base = convolved.storage.base + b * tokens * shape.channels
         return lk_scan(
             tokens: tokens, heads: shape.heads, headDim: shape.headDim, state: shape.state, x: base,
             b: base + shape.inner, c: base + shape.inner + shape.state, pitch: shape.channels,
             dt: sample(b) + shape.inner + shape.channels, dtPitch: shape.columns, dtBias: p.dtBias.storage.base,
-            aLog: p.aLog.storage.base, d: p.skip.storage.base, scores: scores.base + b * chunks * chunk * chunk)
+            aLog: p.aLog.storage.base, d: p.skip.storage.base, scores: scores.base + b * chunks * chunk * chunk,
+            states: states.map { $0 + b * shape.heads * shape.state * shape.headDim })
     }
 
     /// C Bᵀ within each chunk: [B, chunks, chunk, chunk].
@@ -144,12 +181,12 @@ private struct MixerRun<E: Element> {
     }
 
     /// y [B, T, inner]
-    func scan(_ convolved: Tensor<E>) -> Tensor<E> {
+    func scan(_ convolved: Tensor<E>, states: UnsafeMutablePointer<E>? = nil) -> Tensor<E> {
         let scores = scores(convolved)
         return Tensor.make([batch, tokens, shape.inner]) { to in
             Threads.parallelFor(batch * shape.heads) { task in
                 let b = task / shape.heads
-                var s = description(convolved, scores, b)
+                var s = description(convolved, scores, b, states: states)
                 let scratch = Storage<E>(count: lk_scan_forward_scratch(&s))
                 lk_scan_forward(
                     E.kind, &s, task % shape.heads, to + b * tokens * shape.inner, shape.inner, scratch.base)

@@ -55,11 +55,7 @@ struct Generate: ParsableCommand {
     @Option(help: "What to write.")
     var format = FileFormat.peft
 
-    @Option(help: "Element type of the written tensors.")
-    var dtype = ElementType.float32
-
-    @Flag(help: "Keep the layout's alpha, instead of alpha = rank with the scale inside B.")
-    var keepAlpha = false
+    @OptionGroup var saving: Saving
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Where to write.", valueName: "path"))
     var out: String
@@ -108,11 +104,10 @@ struct Generate: ParsableCommand {
         let count = loragen_adapters_count(adapters)
         for sample in 0..<count {
             let path = count == 1 ? path : numbered(path, sample)
-            var options = loragen_save_options()
-            options.struct_size = MemoryLayout<loragen_save_options>.size
-            options.dtype = dtype.code
-            options.keep_alpha = keepAlpha ? 1 : 0
-            try call(loragen_adapters_save(adapters, sample, path, format.code, &options))
+            try call(
+                saving.with { options in
+                    loragen_adapters_save(adapters, sample, path, format.code, &options)
+                })
             if !isQuiet { print("wrote \(path): \(try summary(of: adapters, sample))") }
         }
     }
@@ -205,33 +200,6 @@ struct Vector: ExpressibleByArgument {
         for part in argument.split(separator: ",", omittingEmptySubsequences: false) {
             guard let value = Float(part.filter { $0 != " " }) else { return nil }
             values.append(value)
-        }
-    }
-}
-
-enum FileFormat: String, ExpressibleByArgument, CaseIterable {
-    case peft, safetensors, onnx
-
-    var code: Int32 {
-        switch self {
-        case .peft: Int32(LORAGEN_FORMAT_PEFT)
-        case .safetensors: Int32(LORAGEN_FORMAT_SAFETENSORS)
-        case .onnx: Int32(LORAGEN_FORMAT_ONNX)
-        }
-    }
-
-    /// Of the files' names; a PEFT folder has none.
-    var suffix: String { self == .peft ? "" : ".\(rawValue)" }
-}
-
-enum ElementType: String, ExpressibleByArgument, CaseIterable {
-    case float32, float16, bfloat16
-
-    var code: Int32 {
-        switch self {
-        case .float32: Int32(LORAGEN_FLOAT32)
-        case .float16: Int32(LORAGEN_FLOAT16)
-        case .bfloat16: Int32(LORAGEN_BFLOAT16)
         }
     }
 }

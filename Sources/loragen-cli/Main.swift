@@ -19,7 +19,10 @@ struct Loragen: ParsableCommand {
             Everything here is also a function of the C header loragen.h.
             """,
         version: String(cString: loragen_version()),
-        subcommands: [Train.self, Generate.self, Info.self, Report.self, CorpusCommand.self])
+        subcommands: [
+            Train.self, Generate.self, Info.self, Report.self, CorpusCommand.self, Convert.self, Merge.self,
+            Apply.self, Verify.self, Compare.self, Nearest.self, Doctor.self,
+        ])
 }
 
 /// Options of every command that computes.

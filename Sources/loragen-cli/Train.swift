@@ -23,7 +23,7 @@ struct Train: ParsableCommand {
     @Argument(help: "The generator file to write.")
     var out: String
 
-    @Option(help: "cond-pdiff, or a baseline: mean, nearest, ridge, ridge-pairs, kernel-ridge, mlp.")
+    @Option(help: "cond-pdiff, rpg, or a baseline: mean, nearest, ridge, ridge-pairs, kernel-ridge, mlp.")
     var method = "cond-pdiff"
 
     @Option(help: "A preset of the method.")

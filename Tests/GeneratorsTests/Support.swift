@@ -320,3 +320,46 @@ func request(bits: String? = nil, _ change: (inout GenerationRequest) -> Void = 
     change(&request)
     return request
 }
+
+// Whole adapters at once, for tests; the library goes module by module.
+
+extension ProductSpace {
+    func encode(_ adapter: Adapter) throws -> [Float] {
+        try layout.modules.indices.flatMap { try encode(adapter.module($0), module: $0) }
+    }
+
+    func decode(_ cores: [Float]) throws -> Adapter {
+        try assembled(layout) { try decode(Tensor(Array(cores[frames[$0].range])), module: $0) }
+    }
+}
+
+extension AdapterCodec {
+    func encode(_ adapter: Adapter) throws -> Adapter {
+        try assembled(layout) { try encode(adapter.module($0), module: $0) }
+    }
+}
+
+private func assembled(_ layout: Layout, _ module: (Int) throws -> Adapter) throws -> Adapter {
+    try Adapter(layout: layout, values: layout.modules.indices.flatMap { try module($0).copyValues() })
+}
+
+extension TrainingData {
+    /// Vectors in memory.
+    init(
+        vectors: Tensor<Float>, conditions: Tensor<Float>, validationConditions: Tensor<Float>,
+        skill: @escaping (Tensor<Float>) throws(LoragenError) -> Double?, seed: UInt64, runs: [Int32] = []
+    ) {
+        self.init(
+            rows: TensorRows(vectors), conditions: conditions, validationConditions: validationConditions,
+            skillOfStreams: { (predicted) throws(LoragenError) in
+                var rows: [Tensor<Float>] = []
+                for i in 0..<validationConditions.shape[0] {
+                    var pieces: [Tensor<Float>] = []
+                    let stream = try predicted(i)
+                    while let piece = try stream.next() { pieces.append(piece.flattened()) }
+                    rows.append(.concatenate(pieces, axis: 0))
+                }
+                return try skill(rows.isEmpty ? .zeros([0, vectors.shape[1]]) : .stack(rows))
+            }, seed: seed, runs: runs)
+    }
+}

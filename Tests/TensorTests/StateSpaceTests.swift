@@ -47,6 +47,24 @@ private func recurrence<E: Element>(
             convolution: x[1], convolutionBias: x[2], dtBias: x[3], aLog: x[4], skip: x[5], gamma: x[6])
     }
 
+    @Test func `runs of tokens that continue each other give the bytes of one run`() {
+        let shape = StateSpaceShape(heads: 3, headDim: 5, state: 7, taps: 4)
+        for tokens in [150, 128, 64, 2] {
+            let given = inputs(shape, batch: 2, tokens: tokens)
+            let whole = stateSpaceMixer(given[0], parameters(given), shape: shape)
+            for run in [64, 128] {
+                var memory = StateSpaceMemory<Float>()
+                let parts = stride(from: 0, to: tokens, by: run).map { first in
+                    stateSpaceMixer(
+                        given[0].slice(axis: 1, first..<min(tokens, first + run)), parameters(given), shape: shape,
+                        continuing: &memory)
+                }
+                let same = Tensor.concatenate(parts, axis: 1).values == whole.values
+                #expect(same, "\(tokens) tokens in runs of \(run)")
+            }
+        }
+    }
+
     private func gradients<E: Element>(
         _ inputs: [Tensor<Float>], _ body: ([Tensor<E>]) -> Tensor<E>
     ) -> [Tensor<E>] {

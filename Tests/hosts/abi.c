@@ -85,14 +85,20 @@ FIELD(loragen_request, sampler, 56);
 FIELD(loragen_request, progress, 64);
 FIELD(loragen_request, payload, 72);
 
-SIZE(loragen_save_options, 16);
+SIZE(loragen_save_options, 48);
 FIELD(loragen_save_options, struct_size, 0);
 FIELD(loragen_save_options, dtype, 8);
 FIELD(loragen_save_options, keep_alpha, 12);
+FIELD(loragen_save_options, base, 16);
+FIELD(loragen_save_options, naming, 24);
+FIELD(loragen_save_options, portable, 28);
+FIELD(loragen_save_options, layers, 32);
+FIELD(loragen_save_options, model, 40);
 
 /* The numbers are part of the interface too. */
 _Static_assert(LORAGEN_INTERNAL == 10 && LORAGEN_CANCELLED == 9 && LORAGEN_IO == 2, "statuses");
 _Static_assert(LORAGEN_CONDITION_BITS == 2 && LORAGEN_SPLIT_TEST == 2 && LORAGEN_BFLOAT16 == 2, "kinds");
 _Static_assert(LORAGEN_FORMAT_PEFT == 0 && LORAGEN_FORMAT_SAFETENSORS == 1 && LORAGEN_FORMAT_ONNX == 2, "formats");
+_Static_assert(LORAGEN_FORMAT_DIFFUSERS == 3 && LORAGEN_FORMAT_KOHYA == 4 && LORAGEN_FORMAT_NPZ == 7, "formats");
 
 int main(void) { return 0; }

@@ -431,7 +431,7 @@ static void results(void) {
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, NULL, LORAGEN_FORMAT_PEFT, NULL));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, "", LORAGEN_FORMAT_PEFT, NULL));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, not_utf8, LORAGEN_FORMAT_PEFT, NULL));
-    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, 3, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, 99, NULL));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, INT32_MIN, NULL));
     for (int32_t format = 0; format < 3; format++) {
         REFUSES(loragen_adapters_save(adapters, 0, "/does/not/exist/either", format, NULL));

@@ -90,6 +90,25 @@ public final class AtomicFile {
     /// Appends the UTF-8 bytes of a text.
     public func append(_ text: String) throws(LoragenError) { try append(Array(text.utf8)) }
 
+    /// Writes over the first bytes, of which at least as many have been appended.
+    func replaceStart(_ bytes: [UInt8]) throws(LoragenError) {
+        try flushBuffer()
+        guard descriptor >= 0, UInt64(bytes.count) <= written else {
+            throw LoragenError(.internalError, "\(path): \(bytes.count) bytes to write over, of \(written)")
+        }
+        var done = 0
+        while done < bytes.count {
+            let count = bytes[done...].withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, off_t(done)) }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else {
+                let number = errno
+                abandon()
+                throw .system("cannot write its first bytes", path, number)
+            }
+            done += count
+        }
+    }
+
     /// Flushes to the disk and renames to the target. Once only.
     public func commit() throws(LoragenError) {
         try finish()

@@ -64,6 +64,16 @@ public final class MappedFile: @unchecked Sendable {
 
     public var size: Int { bytes.count }
 
+    /// Takes the pages of a range that has been read out of this process' memory; the bytes stay readable. For files that
+    /// are larger than what a caller may hold.
+    public func release(_ range: Range<Int>) {
+        guard owned == .map, let base = bytes.baseAddress else { return }
+        let page = sysconf(Int32(_SC_PAGESIZE))
+        let first = max(0, range.lowerBound) / page * page
+        let last = min(bytes.count, range.upperBound)
+        if first < last { madvise(UnsafeMutableRawPointer(mutating: base + first), last - first, MADV_DONTNEED) }
+    }
+
     deinit {
         guard let base = bytes.baseAddress else { return }
         switch owned {

@@ -11,10 +11,15 @@ public enum AdapterFile {
     ) throws(LoragenError) {
         let image = try AdapterImage(adapter, options)
         defer { withExtendedLifetime(image) {} }
-        var metadata = adapter.metadata
+        try image.writer(metadata: metadata(adapter.metadata, layout: image.layout)).write(to: path)
+    }
+
+    /// What the file's metadata holds.
+    static func metadata(_ own: [String: String], layout: Layout) throws(LoragenError) -> [String: String] {
+        var metadata = own
         metadata["format"] = "pt"
-        metadata[layoutKey] = try image.layout.json.text()
-        try image.writer(metadata: metadata).write(to: path)
+        metadata[layoutKey] = try layout.json.text()
+        return metadata
     }
 
     /// The layout alone, without reading the values.
@@ -25,7 +30,11 @@ public enum AdapterFile {
     /// Reads a file that `write` made. Throws `.io`; `.format` when it has no layout, or other tensors than the layout
     /// says; `.nonFinite`.
     public static func read(path: String) throws(LoragenError) -> Adapter {
-        let file = try SafetensorsFile(path: path)
+        try read(SafetensorsFile(path: path))
+    }
+
+    static func read(_ file: SafetensorsFile) throws(LoragenError) -> Adapter {
+        let path = file.path
         let layout = try layout(of: file)
         if file.tensors.count != layout.tensors.count,
             let extra = file.tensors.first(where: { layout.tensor($0.name) == nil })
@@ -60,32 +69,10 @@ public enum AdapterFile {
         guard let text = file.metadata[layoutKey] else {
             throw LoragenError(
                 .format,
-                "\(file.path): its metadata has no '\(layoutKey)'; expected a file that this library wrote. Give a PEFT "
-                    + "adapter as its folder")
+                "\(file.path): its metadata has no '\(layoutKey)'; expected a file that this library wrote, or "
+                    + "the names of diffusers or kohya. Give a PEFT adapter as its folder")
         }
         let source = "\(file.path): metadata '\(layoutKey)'"
         return try Layout(json: JSON.parse(text, source: source), source: source)
-    }
-}
-
-extension Adapter {
-    /// Reads an adapter: a PEFT folder, or a `.safetensors` or `.onnx` file that this library wrote.
-    public static func read(path: String) throws(LoragenError) -> Adapter {
-        switch try PathKind.of(path) {
-        case nil: throw LoragenError(.io, "\(path): there is no such file or folder")
-        case .folder: return try PEFTFolder.read(path: path)
-        default: return try path.hasSuffix(".onnx") ? ONNX.read(path: path) : AdapterFile.read(path: path)
-        }
-    }
-
-    /// Writes the adapter; what is at `path` is replaced as a whole or left as it is.
-    public func write(
-        to path: String, format: AdapterFormat, options: WriteOptions = WriteOptions()
-    ) throws(LoragenError) {
-        switch format {
-        case .peft: try PEFTFolder.write(self, to: path, options: options)
-        case .safetensors: try AdapterFile.write(self, to: path, options: options)
-        case .onnx: try ONNX.write(self, to: path, options: options)
-        }
     }
 }

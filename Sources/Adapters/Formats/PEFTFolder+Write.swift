@@ -8,12 +8,11 @@ extension PEFTFolder {
     public static func write(
         _ adapter: Adapter, to path: String, options: WriteOptions = WriteOptions()
     ) throws(LoragenError) {
+        let adapter = try adapter.ofOneModel()
         let image = try AdapterImage(adapter, options)
         defer { withExtendedLifetime(image) {} }
-        var metadata = adapter.metadata.filter { !$0.key.hasPrefix("peft.") }
-        metadata["format"] = "pt"
         let config = try PEFTConfig.text(for: image.layout, metadata: adapter.metadata)
-        let writer = try image.writer(metadata: metadata)
+        let writer = try image.writer(metadata: metadata(adapter.metadata))
         let folder = try AtomicFolder(path: path)
         try folder.add(weightsName, expectedSize: writer.size()) { (file) throws(LoragenError) in
             try writer.write(into: file)
@@ -21,12 +20,49 @@ extension PEFTFolder {
         try folder.add(PEFTConfig.fileName) { (file) throws(LoragenError) in try file.append(config) }
         try folder.commit()
     }
+
+    /// What the metadata of the weights holds.
+    static func metadata(_ own: [String: String]) -> [String: String] {
+        var metadata = own.filter { !$0.key.hasPrefix("peft.") }
+        metadata["format"] = "pt"
+        return metadata
+    }
+}
+
+extension Adapter {
+    /// PEFT wraps one model, so the modules of a pipeline lose the component before their names. Throws `.unsupported` when
+    /// there are several.
+    fileprivate func ofOneModel() throws(LoragenError) -> Adapter {
+        let names = layout.modules.map { module in
+            DiffusionName(module.name).flatMap { module.name.hasPrefix($0.component.rawValue + ".") ? $0 : nil }
+        }
+        let components = Set(names.map { $0?.component })
+        guard let component = components.first(where: { $0 != nil }) ?? nil else { return self }
+        if components.count > 1 {
+            throw LoragenError(
+                .unsupported,
+                "a PEFT folder is for one model, and the adapter is for several: "
+                    + "\(components.map { $0?.rawValue ?? "others" }.sorted().joined(separator: ", ")). Write the diffusers or "
+                    + "kohya format, or one component at a time")
+        }
+        var modules: [ModuleShape] = []
+        for module in layout.modules {
+            modules.append(try module.named(String(module.name.dropFirst(component.rawValue.count + 1))))
+        }
+        let renamed = try Layout(modules: modules, baseModel: layout.baseModel)
+        // The order of the keys is the same.
+        return try Adapter(layout: renamed, metadata: metadata) { target in _ = target.update(fromContentsOf: values) }
+    }
 }
 
 extension PEFTConfig {
     /// The config of a layout, as PEFT writes it: sorted keys, two spaces. Every key that some host needs or reads with
     /// another default is there.
     static func text(for layout: Layout, metadata: [String: String]) throws(LoragenError) -> String {
+        try json(for: layout, metadata: metadata).text(indent: 2) + "\n"
+    }
+
+    static func json(for layout: Layout, metadata: [String: String]) throws(LoragenError) -> JSON {
         let linear = layout.modules.filter { $0.kind == .linear || $0.kind == .transposedLinear }
         // Older adapters of this library say it here alone.
         let isTransposed =
@@ -92,7 +128,7 @@ extension PEFTConfig {
             ("use_dora", .bool(hasMagnitudes)),
             ("use_rslora", .bool(isStabilised)),
         ]
-        return try JSON.object(JSONObject(members)).text(indent: 2) + "\n"
+        return .object(JSONObject(members))
     }
 
     /// A module's name as a regular expression for itself; PEFT's own patterns leave '.' as it is.

@@ -18,7 +18,7 @@ public enum PEFTFolder {
         return try contents.adapter(metadata: config.metadata.merging(contents.origin) { config, _ in config })
     }
 
-    private static func open(_ path: String) throws(LoragenError) -> (config: PEFTConfig, contents: PEFTTensors) {
+    static func open(_ path: String) throws(LoragenError) -> (config: PEFTConfig, contents: PEFTTensors) {
         switch try PathKind.of(path) {
         case .folder: break
         case nil: throw LoragenError(.io, "\(path): there is no such folder")
@@ -41,11 +41,11 @@ public enum PEFTFolder {
 }
 
 /// The LoRA tensors of a safetensors file, matched with a config.
-struct PEFTTensors {
+struct PEFTTensors: Sendable {
     let layout: Layout
-    private let file: SafetensorsFile
+    let file: SafetensorsFile
     /// In the order of `layout.tensors`.
-    private let tensors: [SafetensorsTensor]
+    let tensors: [SafetensorsTensor]
 
     init(file: SafetensorsFile, config: PEFTConfig) throws(LoragenError) {
         for tensor in file.tensors where !tensor.type.isFloat {

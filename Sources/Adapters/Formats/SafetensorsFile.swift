@@ -8,7 +8,7 @@ public final class SafetensorsFile: Sendable {
     public let tensors: [SafetensorsTensor]
     /// Where the first tensor begins in the file.
     public let dataStart: Int
-    private let file: MappedFile
+    let file: MappedFile
     private let index: [ByteKey: Int]
 
     /// Maps the file and checks its header. Throws `.io`, and `.format` for anything that the reference reader would

@@ -89,6 +89,9 @@ public struct SafetensorsWriter {
         return try total(after: header.count)
     }
 
+    /// The first bytes of the file: everything before the first tensor.
+    func start() throws(LoragenError) -> [UInt8] { header().bytes }
+
     /// Writes the file, whole or not at all. Throws `.io`, and what a source throws.
     public func write(to path: String) throws(LoragenError) {
         let file = try AtomicFile(path: path, expectedSize: size())

@@ -52,12 +52,13 @@ typedef struct {
     size_t dtPitch;
     const void *dtBias, *aLog, *d;  // [heads]
     const void *scores;     // [chunks, LK_SCAN_CHUNK, LK_SCAN_CHUNK] from lk_scan_scores
+    void *states;           // [heads, state, headDim]: before the first token, and on return after the last; null: zeros
 } lk_scan;
 
 // The scores C Bᵀ of the chunk that starts at token `start`; scratch: state * LK_SCAN_CHUNK elements.
 void lk_scan_scores(lk_type type, const lk_scan *s, size_t start, void *scores, void *scratch);
 size_t lk_scan_forward_scratch(const lk_scan *s);
-// y [tokens, heads * headDim] of one head
+// y [tokens, heads * headDim] of one head. With `states`, tokens that are cut into runs of whole chunks give the same bytes.
 void lk_scan_forward(lk_type type, const lk_scan *s, size_t head, void *y, size_t yPitch, void *scratch);
 
 typedef struct {

@@ -68,7 +68,7 @@ let baselineEntries: [MethodRegistry.Entry] = [
         name: "mlp",
         presets: presets([
             "width": 256, "layers": 2, "steps": 4000, "batch": 64, "rate": 1e-3, "weightDecay": 1e-2, "patience": 10,
-        ])
+        ]), streams: true
     ) { settings, size throws(LoragenError) in
         try MLPMethod.weightCount(settings, size)
     } workspace: { settings, size throws(LoragenError) in
@@ -105,7 +105,7 @@ final class MeanMethod: ClosedForm, Module {
     init(_ size: ProblemSize) { mean = ModuleBuffer(.pending([1, size.values])) }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("mean", mean) }
-    func fit(_ data: TrainingData) { mean.value = data.vectors.mean(axes: [0], keepDims: true) }
+    func fit(_ data: TrainingData) throws(LoragenError) { mean.value = try data.vectors.mean(axes: [0], keepDims: true) }
     func predict(_ condition: Tensor<Float>) -> Tensor<Float> { mean.value }
 }
 
@@ -125,17 +125,22 @@ final class NearestMethod: ClosedForm, Module {
         visitor.buffer("vectors", vectors)
     }
 
-    func fit(_ data: TrainingData) {
+    func fit(_ data: TrainingData) throws(LoragenError) {
         conditions.value = data.conditions
-        vectors.value = data.vectors
+        vectors.value = try data.vectors
     }
 
     func predict(_ condition: Tensor<Float>) -> Tensor<Float> {
-        let distances = (conditions.value - condition).square().sum(axes: [1]).values
-        guard let least = distances.min() else { return .zeros([1, vectors.value.shape[1]]) }
-        let near = distances.indices.filter { distances[$0] <= least * 1.0001 + 1e-6 }
+        let near = nearestConditions(conditions.value, condition)
         return vectors.value.gather(near.map { Int32($0) }).mean(axes: [0], keepDims: true)
     }
+}
+
+/// Rows of `conditions [n, C]` that are nearest to one, all that tie.
+func nearestConditions(_ conditions: Tensor<Float>, _ condition: Tensor<Float>) -> [Int] {
+    let distances = (conditions - condition).square().sum(axes: [1]).values
+    guard let least = distances.min() else { return [] }
+    return distances.indices.filter { distances[$0] <= least * 1.0001 + 1e-6 }
 }
 
 final class RidgeMethod: ClosedForm {
@@ -154,6 +159,6 @@ final class KernelRidgeMethod: ClosedForm {
 
     init(_ size: ProblemSize) { ridge = KernelRidge(size: size, values: size.values) }
 
-    func fit(_ data: TrainingData) throws(LoragenError) { try ridge.fit(data.conditions, data.vectors) }
+    func fit(_ data: TrainingData) throws(LoragenError) { try ridge.fit(data.conditions, try data.vectors) }
     func predict(_ condition: Tensor<Float>) -> Tensor<Float> { ridge(condition) }
 }

@@ -56,8 +56,8 @@ final class MLPMethod: Method, Module, TrainingStage {
 
     func loss(step: Int) throws(LoragenError) -> Tensor<Float> {
         guard let data else { throw LoragenError(.internalError, "no training data") }
-        let rows = batchRows(step: step, batch: batch, of: data.vectors.shape[0], seed: data.seed)
-        return mseLoss(self(data.conditions.gather(rows)), data.vectors.gather(rows))
+        let rows = batchRows(step: step, batch: batch, of: data.count, seed: data.seed)
+        return mseLoss(self(data.conditions.gather(rows)), try data.batch(rows))
     }
 
     func validationSkill() throws(LoragenError) -> Double? {

@@ -34,9 +34,9 @@ final class Ridge: Module {
 
     func fit(_ data: TrainingData) throws(LoragenError) {
         let x = features(data.conditions)
-        let y: Tensor<Double> = data.vectors.converted()
+        let y: Tensor<Double> = try data.vectors.converted()
         let (gram, moment) = (x.matmul(x, transposeA: true), x.matmul(y, transposeA: true))
-        let scale = Double(data.vectors.shape[0])
+        let scale = Double(data.count)
         var best: (skill: Double, weights: Tensor<Float>)?
         for lambda in [1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1] {
             let ridge = (0..<terms.count * terms.count).map { $0 % (terms.count + 1) == 0 ? lambda * scale : 0 }

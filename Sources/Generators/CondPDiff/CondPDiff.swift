@@ -61,7 +61,7 @@ final class CondPDiff: Method, Module {
     func stages(_ data: TrainingData) throws(LoragenError) -> [any TrainingStage] {
         var stages: [any TrainingStage] = []
         if let principal = autoencoder as? PrincipalAutoencoder {
-            try principal.fit(data.vectors)
+            try principal.fit(try data.vectors)
         } else {
             stages.append(try AutoencoderStage(self, data, settings))
         }

@@ -10,7 +10,7 @@ final class AutoencoderStage: TrainingStage {
     private let batch: Int
 
     var module: any Module<Float> { model.autoencoder }
-    var cost: Double { 6 * Double(batch) * Double(model.autoencoder.parameterCount + 40 * data.vectors.shape[1]) }
+    var cost: Double { 6 * Double(batch) * Double(model.autoencoder.parameterCount + 40 * data.width) }
 
     init(_ model: CondPDiff, _ data: TrainingData, _ settings: Settings) throws(LoragenError) {
         self.model = model
@@ -26,10 +26,10 @@ final class AutoencoderStage: TrainingStage {
 
     func prepare() {}
 
-    func loss(step: Int) -> Tensor<Float> {
-        let rows = batchRows(step: step, batch: batch, of: data.vectors.shape[0], seed: data.seed)
+    func loss(step: Int) throws(LoragenError) -> Tensor<Float> {
+        let rows = batchRows(step: step, batch: batch, of: data.count, seed: data.seed)
         let random = Random(seed: data.seed, stream: Streams.noise, position: UInt64(step) << 32)
-        return model.autoencoder.loss(data.vectors.gather(rows), random: random)
+        return model.autoencoder.loss(try data.batch(rows), random: random)
     }
 
     func validationSkill() -> Double? { nil }
@@ -66,9 +66,10 @@ final class DiffusionStage: TrainingStage {
             patience: try settings.integer("patience", 1...1_000_000))
     }
 
-    func prepare() {
+    func prepare() throws(LoragenError) {
         model.autoencoder.setTraining(false)
-        let raw = withoutGradients { model.autoencoder.encode(data.vectors) }
+        let vectors = try data.vectors
+        let raw = withoutGradients { model.autoencoder.encode(vectors) }
         var scale = 1.0
         if latentDeviation > 0 {
             let deviation = (raw.sumOfSquares / Double(raw.count)).squareRoot()

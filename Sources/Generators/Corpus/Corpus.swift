@@ -64,6 +64,16 @@ public final class Corpus: Sendable {
         return isRecut ? try adapter.recut(ranks: layout.modules.map(\.rank)).adapter : adapter
     }
 
+    /// The adapter of one entry as it is stored, at its own ranks, to be read in parts.
+    func reader(at index: Int) throws(LoragenError) -> any AdapterReader {
+        let reader = try source.reader(index, entries[index])
+        if let difference = reader.layout.difference(from: layout, ignoringRank: isRecut) {
+            throw LoragenError(
+                .mismatch, "\(path)/\(entries[index].path) has changed since the corpus was opened: \(difference)")
+        }
+        return reader
+    }
+
     public func indices(of split: Split) -> [Int] { entries.indices.filter { entries[$0].split == split } }
 
     // MARK: Opening
@@ -205,9 +215,19 @@ public final class Corpus: Sendable {
 /// Where a corpus' adapters are kept.
 protocol CorpusSource: Sendable {
     var lines: [ManifestLine] { get }
-    /// Checks an adapter, its values included, and returns its layout.
-    func check(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Layout
+    /// What messages call an adapter.
+    func name(_ entry: CorpusEntry) -> String
+    func reader(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> any AdapterReader
     func adapter(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Adapter
+}
+
+extension CorpusSource {
+    /// Checks an adapter, its values included, and returns its layout.
+    func check(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Layout {
+        let reader = try reader(index, entry)
+        try reader.checkFinite(source: name(entry))
+        return reader.layout
+    }
 }
 
 /// One line of a manifest, not yet parsed, or a folder that stands for one.

@@ -36,8 +36,10 @@ struct FolderSource: CorpusSource {
         }
     }
 
-    func check(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Layout {
-        try adapter(index, entry).layout
+    func name(_ entry: CorpusEntry) -> String { "\(path)/\(entry.path)/adapter_model.safetensors" }
+
+    func reader(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> any AdapterReader {
+        try PEFTFolder.reader(path: "\(path)/\(entry.path)")
     }
 
     func adapter(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Adapter {

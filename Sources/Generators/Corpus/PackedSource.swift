@@ -61,26 +61,50 @@ struct PackedSource: CorpusSource {
         }
     }
 
-    func check(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Layout {
-        try adapter(index, entry).layout
+    func name(_ entry: CorpusEntry) -> String { "\(path), \"\(entry.path)\"" }
+
+    func reader(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> any AdapterReader {
+        guard lines.indices.contains(index) else {
+            throw LoragenError(.internalError, "\(path): there is no adapter \(index)")
+        }
+        return PackedAdapter(file: file, layout: layout, index: index)
     }
 
     func adapter(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Adapter {
+        let reader = try reader(index, entry)
         let adapter = try Adapter(layout: layout) { (values) throws(LoragenError) in
-            for place in layout.tensors {
-                let codes = file.bytes(of: try file.require(place.name))
-                let scales = file.bytes(of: try file.require(place.name + ".scale"))
-                let means = file.bytes(of: try file.require(place.name + ".mean"))
-                let start = index * place.count
-                for j in 0..<place.count {
-                    let code = Float(codes.load(fromByteOffset: start + j, as: Int8.self))
-                    let scale = scales.loadUnaligned(fromByteOffset: 4 * j, as: Float.self)
-                    let mean = means.loadUnaligned(fromByteOffset: 4 * j, as: Float.self)
-                    values[place.offset + j] = mean + scale * code
-                }
+            guard let base = values.baseAddress else { return }
+            for (i, place) in layout.tensors.enumerated() {
+                try reader.read(i, 0..<place.count, into: base + place.offset)
             }
         }
-        try adapter.checkFinite(source: "\(path), \"\(entry.path)\"")
+        try adapter.checkFinite(source: name(entry))
         return adapter
+    }
+}
+
+/// One adapter of a packed corpus.
+private struct PackedAdapter: AdapterReader {
+    let file: SafetensorsFile
+    let layout: Layout
+    let index: Int
+
+    func read(
+        _ tensor: Int, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>
+    ) throws(LoragenError) {
+        let place = layout.tensors[tensor]
+        let tensor = try file.require(place.name)
+        let codes = file.bytes(of: tensor)
+        let scales = file.bytes(of: try file.require(place.name + ".scale"))
+        let means = file.bytes(of: try file.require(place.name + ".mean"))
+        let start = index * place.count
+        for (i, j) in range.enumerated() {
+            let code = Float(codes.load(fromByteOffset: start + j, as: Int8.self))
+            let scale = scales.loadUnaligned(fromByteOffset: 4 * j, as: Float.self)
+            let mean = means.loadUnaligned(fromByteOffset: 4 * j, as: Float.self)
+            target[i] = mean + scale * code
+        }
+        file.release(tensor, start + range.lowerBound..<start + range.upperBound)
+        withExtendedLifetime(file) {}
     }
 }

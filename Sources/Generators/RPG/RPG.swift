@@ -5,7 +5,7 @@ import Tensor
 /// RPG: a recurrent model gives each weight token a prototype, and a diffusion model that all tokens share draws each
 /// token given its prototype (Wang et al. 2025, arXiv 2501.11587).
 final class RPG: Method, Module {
-    static let entry = MethodRegistry.Entry(name: "rpg", presets: presets) {
+    static let entry = MethodRegistry.Entry(name: "rpg", presets: presets, streams: true) {
         settings, size throws(LoragenError) in
         try shape(settings, size).configuration.parameterCount
     } workspace: { settings, size throws(LoragenError) in

@@ -11,6 +11,7 @@ final class TokenStage: TrainingStage {
     private let batch: Int
     private let diffusionBatch: Int
     private let conditionDropout: Double
+    private let conditionNoise: Double
 
     var module: any Module<Float> { model.network }
     var cost: Double {
@@ -24,6 +25,7 @@ final class TokenStage: TrainingStage {
         batch = try settings.integer("batch", 1...65536)
         diffusionBatch = try settings.integer("diffusionBatch", 0...(1 << 24))
         conditionDropout = try settings.number("conditionDropout", 0...1)
+        conditionNoise = try settings.number("conditionNoise", 0...10)
         let clip = try settings.number("clip", 0...1e9)
         let ema = try settings.number("ema", 0...0.999999)
         optimisation = Optimisation(
@@ -37,19 +39,20 @@ final class TokenStage: TrainingStage {
 
     func prepare() {}
 
-    func loss(step: Int) -> Tensor<Float> {
+    func loss(step: Int) throws(LoragenError) -> Tensor<Float> {
         var random = Random(seed: data.seed, stream: Streams.noise, position: UInt64(step) << 32)
-        let rows = batchRows(step: step, batch: batch, of: data.vectors.shape[0], seed: data.seed)
+        let rows = batchRows(step: step, batch: batch, of: data.count, seed: data.seed)
         let picks = picks(&random)
         let kept: [Float] = rows.map { _ in random.uniform() < conditionDropout ? 0 : 1 }
+        let blur: Tensor<Float> = random.normal([batch, data.conditions.shape[1]], deviation: conditionNoise)
         let prototypes = model.network.prototypes(
-            conditions: data.conditions.gather(rows) * Tensor(kept, shape: [batch, 1]),
+            conditions: (data.conditions.gather(rows) + blur) * Tensor(kept, shape: [batch, 1]),
             states: rows.map { data.runs[Int($0)] },
             random: Random(seed: data.seed, stream: Streams.noise + 1, position: UInt64(step) << 32))
         let picked = prototypes.reshaped([batch * model.tokens.count, -1]).gather(
             picks.map { Int32($0.row * model.tokens.count + $0.token) })
-        let clean = model.tokens.gather(
-            data.vectors, picks.map { WeightTokens.Pick(row: Int(rows[$0.row]), token: $0.token) })
+        let clean = try model.tokens.gather(
+            data.rows, picks.map { WeightTokens.Pick(row: Int(rows[$0.row]), token: $0.token) })
         return loss(clean: clean, mask: model.tokens.mask(picks), prototypes: picked, random: &random)
     }
 
@@ -84,7 +87,7 @@ final class TokenStage: TrainingStage {
 
     func validationSkill() throws(LoragenError) -> Double? {
         // Draws without a condition are not to hit held-out adapters.
-        guard data.vectors.shape[0] > 0, model.configuration.conditions > 0, data.validationConditions.shape[0] > 0
+        guard data.count > 0, model.configuration.conditions > 0, data.validationConditions.shape[0] > 0
         else { return nil }
         var sampling = model.sampling
         // A few deterministic steps rank the weights as the full sampler does, at a fraction of its cost.

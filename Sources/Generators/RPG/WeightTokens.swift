@@ -89,13 +89,16 @@ struct WeightTokens: Sendable {
         var token: Int
     }
 
-    /// Tokens `[picks.count, size]` of vectors `[B, values]`.
-    func gather(_ vectors: Tensor<Float>, _ picks: [Pick]) -> Tensor<Float> {
-        Tensor.make([picks.count, size]) { to in
-            vectors.withUnsafeBufferPointer { from in
-                for (place, pick) in picks.enumerated() {
+    /// Tokens `[picks.count, size]` of vectors; nothing but these tokens is read.
+    func gather(_ vectors: any VectorRows, _ picks: [Pick]) throws(LoragenError) -> Tensor<Float> {
+        try typed {
+            try Tensor.make([picks.count, size]) { to in
+                // In the order of the vectors, so that what is decoded for one token serves the next.
+                let order = picks.indices.sorted { (picks[$0].row, picks[$0].token) < (picks[$1].row, picks[$1].token) }
+                for place in order {
+                    let pick = picks[place]
                     let (token, at) = (tokens[pick.token], to + place * size)
-                    for j in 0..<token.count { at[j] = from[pick.row * valueCount + token.start + j] }
+                    try vectors.read(pick.row, token.start..<token.start + token.count, into: at)
                     for j in token.count..<size { at[j] = 0 }
                 }
             }

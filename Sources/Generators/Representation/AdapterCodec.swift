@@ -19,8 +19,8 @@ struct AdapterCodec: Sendable {
     /// What `aligned` turns to.
     let reference: Adapter?
 
-    /// - Parameter reference: any training adapter; used by `aligned` alone.
-    init(factors: Factors, corpusLayout: Layout, reference: Adapter) throws(LoragenError) {
+    /// - Parameter adapters: training adapters; the first is what `aligned` turns to.
+    init(factors: Factors, corpusLayout: Layout, adapters: any AdapterModules) throws(LoragenError) {
         self.factors = factors
         switch factors {
         case .raw:
@@ -28,7 +28,19 @@ struct AdapterCodec: Sendable {
             self.reference = nil
         case .canonical, .aligned:
             layout = try corpusLayout.withRanks(corpusLayout.modules.map(\.rank))
-            self.reference = factors == .aligned ? try reference.canonical() : nil
+            let target = layout
+            guard factors == .aligned else {
+                reference = nil
+                return
+            }
+            reference = try Adapter(layout: target) { (values) throws(LoragenError) in
+                for index in target.modules.indices {
+                    let module = try adapters.module(index, of: 0).canonical()
+                    _ = UnsafeMutableBufferPointer(rebasing: values[target.values(of: index)])
+                        .update(fromContentsOf: module.values)
+                    withExtendedLifetime(module) {}
+                }
+            }
         }
     }
 
@@ -38,13 +50,14 @@ struct AdapterCodec: Sendable {
         self.reference = reference
     }
 
-    func encode(_ adapter: Adapter) throws(LoragenError) -> Adapter {
+    /// The factors of one module, an adapter of its own, that stand for it.
+    func encode(_ adapter: Adapter, module: Int) throws(LoragenError) -> Adapter {
         switch factors {
         case .raw: return adapter
         case .canonical: return try adapter.canonical()
         case .aligned:
             guard let reference else { throw LoragenError(.internalError, "aligned factors without a reference") }
-            return try adapter.aligned(to: reference)
+            return try adapter.aligned(to: reference.module(module))
         }
     }
 }

@@ -21,6 +21,7 @@ struct ProductSpace: Sendable {
         var p: Int { u.shape[1] }
         var q: Int { v.shape[1] }
         var count: Int { p * q }
+        var range: Range<Int> { offset..<(offset + count) }
     }
 
     /// Of the adapters that `decode` gives; alpha = rank.
@@ -42,11 +43,10 @@ struct ProductSpace: Sendable {
     /// - Parameters:
     ///   - outputs: the most columns of `U`, in units of the module's rank.
     ///   - inputs: the most columns of `V`, likewise.
-    init(fitting adapters: [Adapter], outputs: Int, inputs: Int, random: Random) throws(LoragenError) {
-        guard let first = adapters.first else {
-            throw LoragenError(.internalError, "a product space needs training adapters")
-        }
-        let corpus = first.layout
+    init(
+        fitting adapters: any AdapterModules, outputs: Int, inputs: Int, random: Random
+    ) throws(LoragenError) {
+        let corpus = try adapters.layout
         if let odd = corpus.modules.first(where: { $0.hasMagnitude || $0.groups > 1 }) {
             throw LoragenError(
                 .unsupported,
@@ -59,8 +59,9 @@ struct ProductSpace: Sendable {
             // ΔW_n = B_n (s·A_n). With the QR factors of one side, ‖ΔW x‖ over all n is that of a tall stack.
             var left: [Tensor<Float>] = []
             var right: [Tensor<Float>] = []
-            for adapter in adapters {
-                let (a, b) = adapter.matrices(of: i)
+            for row in 0..<adapters.count {
+                let adapter = try adapters.module(i, of: row)
+                let (a, b) = adapter.matrices(of: 0)
                 let (ra, rb) = try typed { (try thinQR(a.transposed()).r, try thinQR(b).r) }
                 left.append(b.matmul(ra, transposeB: true))
                 right.append(a.transposed().matmul(rb, transposeB: true))
@@ -73,43 +74,36 @@ struct ProductSpace: Sendable {
         self.init(layout: try corpus.withRanks(corpus.modules.map(\.rank)), frames: frames)
     }
 
-    /// The cores of an adapter whose modules are those of the layout, at any rank.
-    func encode(_ adapter: Adapter) throws(LoragenError) -> [Float] {
-        var cores: [Float] = []
-        cores.reserveCapacity(count)
-        for (i, frame) in frames.enumerated() {
-            let (a, b) = adapter.matrices(of: i)
-            let left = frame.u.matmul(b, transposeA: true)
-            let right = a.matmul(frame.v)
-            cores += (left.matmul(right) * adapter.layout.modules[i].scale).values
-        }
-        return cores
+    /// The core of one module, an adapter of its own at any rank.
+    func encode(_ adapter: Adapter, module: Int) throws(LoragenError) -> [Float] {
+        let frame = frames[module]
+        let (a, b) = adapter.matrices(of: 0)
+        let left = frame.u.matmul(b, transposeA: true)
+        let right = a.matmul(frame.v)
+        return (left.matmul(right) * adapter.layout.modules[0].scale).values
     }
 
-    func decode(_ cores: [Float], metadata: [String: String] = [:]) throws(LoragenError) -> Adapter {
-        try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
-            for (i, frame) in frames.enumerated() {
-                let module = layout.modules[i]
-                let core = Tensor(Array(cores[frame.offset..<(frame.offset + frame.count)]), shape: [frame.p, frame.q])
-                let svd = try typed { try thinSVD(core) }
-                let kept = min(module.rank, svd.s.count)
-                let b = frame.u.matmul(svd.u.slice(axis: 1, 0..<kept)).values
-                let a = svd.vt.slice(axis: 0, 0..<kept).matmul(frame.v, transposeB: true).values
-                let sigma = svd.s.values
-                let (rangeA, rangeB) = (
-                    layout.tensors[layout.parts[i].a].range, layout.tensors[layout.parts[i].b].range
-                )
-                for k in 0..<kept {
-                    // The canonical sign: the largest entry of each left vector is positive.
-                    var top: Float = 0
-                    for o in 0..<module.outputs where abs(b[o * kept + k]) > abs(top) { top = b[o * kept + k] }
-                    let factor = (top < 0 ? -1 : 1) * max(0, sigma[k]).squareRoot()
-                    for o in 0..<module.outputs {
-                        target[rangeB.lowerBound + o * module.rank + k] = b[o * kept + k] * factor
-                    }
-                    for j in 0..<module.columns {
-                        target[rangeA.lowerBound + k * module.columns + j] = a[k * module.columns + j] * factor
-                    }
+    /// The module of a core, as an adapter of its own.
+    func decode(_ core: Tensor<Float>, module index: Int) throws(LoragenError) -> Adapter {
+        let (frame, module) = (frames[index], layout.modules[index])
+        let svd = try typed { try thinSVD(core.reshaped([frame.p, frame.q])) }
+        let alone = try layout.only(index)
+        return try Adapter(layout: alone) { (target) throws(LoragenError) in
+            let kept = min(module.rank, svd.s.count)
+            let b = frame.u.matmul(svd.u.slice(axis: 1, 0..<kept)).values
+            let a = svd.vt.slice(axis: 0, 0..<kept).matmul(frame.v, transposeB: true).values
+            let sigma = svd.s.values
+            let (rangeA, rangeB) = (alone.tensors[0].range, alone.tensors[1].range)
+            for k in 0..<kept {
+                // The canonical sign: the largest entry of each left vector is positive.
+                var top: Float = 0
+                for o in 0..<module.outputs where abs(b[o * kept + k]) > abs(top) { top = b[o * kept + k] }
+                let factor = (top < 0 ? -1 : 1) * max(0, sigma[k]).squareRoot()
+                for o in 0..<module.outputs {
+                    target[rangeB.lowerBound + o * module.rank + k] = b[o * kept + k] * factor
+                }
+                for j in 0..<module.columns {
+                    target[rangeA.lowerBound + k * module.columns + j] = a[k * module.columns + j] * factor
                 }
             }
         }

@@ -8,6 +8,38 @@ struct Representation: Sendable {
         case factors(AdapterCodec)
         /// The updates ΔW in fixed frames.
         case product(ProductSpace)
+
+        /// Of the adapters that `decode` gives.
+        var layout: Layout {
+            switch self {
+            case .factors(let codec): codec.layout
+            case .product(let space): space.layout
+            }
+        }
+
+        /// Where a module's numbers are in a vector.
+        func range(of module: Int) -> Range<Int> {
+            switch self {
+            case .factors(let codec): codec.layout.values(of: module)
+            case .product(let space): space.frames[module].range
+            }
+        }
+
+        /// The numbers of a module that is an adapter of its own.
+        func encode(_ adapter: Adapter, module: Int) throws(LoragenError) -> [Float] {
+            switch self {
+            case .factors(let codec): try codec.encode(adapter, module: module).copyValues()
+            case .product(let space): try space.encode(adapter, module: module)
+            }
+        }
+
+        /// The module as an adapter of its own.
+        func decode(_ values: Tensor<Float>, module: Int) throws(LoragenError) -> Adapter {
+            switch self {
+            case .factors(let codec): try Adapter(layout: codec.layout.only(module), values: values.values)
+            case .product(let space): try space.decode(values, module: module)
+            }
+        }
     }
 
     let space: Space
@@ -22,12 +54,7 @@ struct Representation: Sendable {
     }
 
     /// Of the adapters that `decode` gives.
-    var layout: Layout {
-        switch space {
-        case .factors(let codec): codec.layout
-        case .product(let space): space.layout
-        }
-    }
+    var layout: Layout { space.layout }
 
     /// The tensors that lie back to back in a vector, and whether each is a `lora_A`.
     var tensors: [(shape: [Int], isA: Bool)] { Self.tensors(of: space) }
@@ -48,13 +75,13 @@ struct Representation: Sendable {
         var inputFrame = 4
     }
 
-    /// Fits frames and statistics to training adapters; `groups` is each adapter's task.
-    init(
-        _ settings: Settings, fitting adapters: [Adapter], groups: [Int32], groupCount: Int, seed: UInt64
-    ) throws(LoragenError) {
-        guard let first = adapters.first else {
-            throw LoragenError(.mismatch, "the corpus has no adapter in its training split")
-        }
+    /// Fits frames and statistics to training adapters; `groups` is each adapter's task. Vectors that are to stay in
+    /// memory are encoded once; the others each time that they are read.
+    static func fitting(
+        _ settings: Settings, _ adapters: any AdapterModules, groups: [Int32], groupCount: Int, seed: UInt64,
+        keeps: Bool
+    ) throws(LoragenError) -> (representation: Representation, rows: any VectorRows) {
+        let layout = try adapters.layout
         let space: Space
         if settings.space == "product" {
             space = .product(
@@ -63,8 +90,8 @@ struct Representation: Sendable {
                     random: Random(seed: seed, stream: Streams.frames)))
         } else {
             space = .factors(
-                try AdapterCodec(factors: settings.factors, corpusLayout: first.layout, reference: first))
-            if settings.normaliser == .constant, let odd = first.layout.modules.first(where: \.hasMagnitude) {
+                try AdapterCodec(factors: settings.factors, corpusLayout: layout, adapters: adapters))
+            if settings.normaliser == .constant, let odd = layout.modules.first(where: \.hasMagnitude) {
                 throw LoragenError(
                     .unsupported,
                     "module '\(odd.name)' is DoRA, and the normaliser \"constant\" has no constant for magnitudes; choose "
@@ -77,10 +104,27 @@ struct Representation: Sendable {
             end += tensor.shape.reduce(1, *)
             return (range: start..<end, isA: tensor.isA)
         }
-        let rows = try Self.rows(adapters, space)
-        let normaliser = Normaliser(
-            kind: settings.normaliser, rows: rows, groups: groups, groupCount: groupCount, tensors: ranges)
-        self.init(space: space, normaliser: normaliser)
+        func normaliser(_ rows: some VectorRows) throws(LoragenError) -> Normaliser {
+            try Normaliser(
+                kind: settings.normaliser, rows: rows, groups: groups, groupCount: groupCount, tensors: ranges)
+        }
+        let encoded = EncodedRows(adapters, space)
+        guard keeps else {
+            let made = Representation(space: space, normaliser: try normaliser(encoded))
+            return (made, NormalisedRows(rows: encoded, normaliser: made.normaliser, groups: groups))
+        }
+        let rows = TensorRows(try encoded.tensor(), blocks: encoded.blocks)
+        let made = Representation(space: space, normaliser: try normaliser(rows))
+        return (made, TensorRows(made.normaliser(rows.vectors, groups: groups), blocks: rows.blocks))
+    }
+
+    /// The same for adapters in memory.
+    init(
+        _ settings: Settings, fitting adapters: [Adapter], groups: [Int32], groupCount: Int, seed: UInt64
+    ) throws(LoragenError) {
+        self = try Self.fitting(
+            settings, adapters, groups: groups, groupCount: groupCount, seed: seed, keeps: true
+        ).representation
     }
 
     init(space: Space, normaliser: Normaliser) {
@@ -90,35 +134,22 @@ struct Representation: Sendable {
 
     /// Normalised vectors, `[n, count]`.
     func encode(_ adapters: [Adapter], groups: [Int32]) throws(LoragenError) -> Tensor<Float> {
-        normaliser(try Self.rows(adapters, space), groups: groups)
+        normaliser(try EncodedRows(adapters, space).tensor(), groups: groups)
     }
 
     /// The adapter of one normalised vector, `[1, count]`.
     func decode(
         _ vector: Tensor<Float>, group: Int32, metadata: [String: String] = [:]
     ) throws(LoragenError) -> Adapter {
-        let values = normaliser.inverse(vector, groups: [group]).values
-        guard values.allSatisfy(\.isFinite) else {
-            throw LoragenError(.nonFinite, "the method gave numbers that are not finite")
-        }
-        switch space {
-        case .factors(let codec): return try Adapter(layout: codec.layout, values: values, metadata: metadata)
-        case .product(let space):
-            let adapter = try space.decode(values, metadata: metadata)
-            try adapter.checkFinite(source: "the generated adapter")
-            return adapter
-        }
-    }
-
-    private static func rows(_ adapters: [Adapter], _ space: Space) throws(LoragenError) -> Tensor<Float> {
-        var values: [Float] = []
-        for adapter in adapters {
-            switch space {
-            case .factors(let codec): values += try codec.encode(adapter).values
-            case .product(let space): values += try space.encode(adapter)
+        let modules = ModuleStream(WholeVector(vector), self, group: group)
+        return try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
+            for index in layout.modules.indices {
+                let module = try modules.next()
+                let range = layout.values(of: index)
+                _ = UnsafeMutableBufferPointer(rebasing: target[range]).update(fromContentsOf: module.values)
+                withExtendedLifetime(module) {}
             }
         }
-        return Tensor(values, shape: [adapters.count, adapters.isEmpty ? 0 : values.count / adapters.count])
     }
 }
 

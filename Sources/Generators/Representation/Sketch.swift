@@ -3,17 +3,20 @@ import Glibc
 /// A short linear digest of adapter vectors that keeps distances (Charikar et al. 2002, "Count sketch"): each element is
 /// added to one of `width` buckets with a random sign. Squared distances are unbiased, with a relative deviation of
 /// `√(2/width)`, so that a generator can name the nearest training adapters without carrying them.
-enum Sketch {
+struct Sketch {
     static let width = 512
 
-    static func make(_ vector: UnsafeBufferPointer<Float>) -> [Float] {
-        var buckets = [Float](repeating: 0, count: width)
-        for j in 0..<vector.count {
-            let hash = mix(UInt64(truncatingIfNeeded: j))
+    private(set) var buckets = [Float](repeating: 0, count: width)
+    private var count: UInt64 = 0
+
+    /// Adds the next numbers of the vector.
+    mutating func add(_ numbers: UnsafeBufferPointer<Float>) {
+        for value in numbers {
+            let hash = Self.mix(count)
             let sign: Float = hash >> 63 == 0 ? 1 : -1
-            buckets[Int(hash % UInt64(width))] += sign * vector[j]
+            buckets[Int(hash % UInt64(Self.width))] += sign * value
+            count &+= 1
         }
-        return buckets
     }
 
     static func distance(_ a: UnsafeBufferPointer<Float>, _ b: [Float]) -> Double {

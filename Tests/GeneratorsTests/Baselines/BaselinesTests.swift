@@ -188,7 +188,7 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
     @Test func `nearest gives the mean of those that tie`() throws {
         let size = ProblemSize(values: 1, conditions: 2, examples: 4)
         let nearest = NearestMethod(size)
-        nearest.fit(
+        try nearest.fit(
             TrainingData(
                 vectors: Tensor([1, 3, 10, 50], shape: [4, 1]),
                 conditions: Tensor([0, 1, 1, 0, 1, 1, 5, 5], shape: [4, 2]), validationConditions: .zeros([0, 2]),
@@ -198,10 +198,10 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
         #expect(nearest.predict(Tensor([90, 80], shape: [1, 2])).values == [50])
     }
 
-    @Test func `the mean is the mean, whatever is asked for`() {
+    @Test func `the mean is the mean, whatever is asked for`() throws {
         let example = Example()
         let mean = MeanMethod(example.size)
-        mean.fit(example.data())
+        try mean.fit(example.data())
         for (j, value) in mean.predict(Tensor([9, 9, 9], shape: [1, 3])).values.enumerated() {
             let expected = (0..<12).reduce(0) { $0 + Double(example.values[$1, j]) } / 12
             #expect(abs(Double(value) - expected) < 1e-6)

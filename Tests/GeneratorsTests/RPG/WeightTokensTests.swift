@@ -77,7 +77,7 @@ import Testing
         var random = Random(seed: 1)
         let vectors: Tensor<Float> = random.normal([2, values])
         let picks = tokens.tokens.indices.map { WeightTokens.Pick(row: 1, token: $0) }
-        let (cut, mask) = (tokens.gather(vectors, picks), tokens.mask(picks))
+        let (cut, mask) = (try tokens.gather(TensorRows(vectors), picks), tokens.mask(picks))
         #expect(mask.sum().item == Float(values))
         #expect((cut * (mask - 1)).sumOfSquares == 0, "padding is zero")
         var back = Tensor<Float>.zeros([values])

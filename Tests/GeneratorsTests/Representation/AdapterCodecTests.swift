@@ -8,7 +8,7 @@ import Testing
     @Test("every kind of factors keeps the product", arguments: AdapterCodec.Factors.allCases)
     func product(factors: AdapterCodec.Factors) throws {
         let reference = try randomAdapter(seed: 1)
-        let codec = try AdapterCodec(factors: factors, corpusLayout: reference.layout, reference: reference)
+        let codec = try AdapterCodec(factors: factors, corpusLayout: reference.layout, adapters: [reference])
         let adapter = try randomAdapter(seed: 2)
         let coded = try codec.encode(adapter)
         #expect(coded.layout == codec.layout)
@@ -20,7 +20,7 @@ import Testing
         arguments: [AdapterCodec.Factors.canonical, .aligned])
     func unique(factors: AdapterCodec.Factors) throws {
         let reference = try randomAdapter(seed: 1)
-        let codec = try AdapterCodec(factors: factors, corpusLayout: reference.layout, reference: reference)
+        let codec = try AdapterCodec(factors: factors, corpusLayout: reference.layout, adapters: [reference])
         let adapter = try randomAdapter(seed: 2)
         // B/3 and 3·A.
         let scaled = try Adapter(
@@ -34,7 +34,7 @@ import Testing
 
     @Test func `raw factors are the adapter's own`() throws {
         let adapter = try randomAdapter(seed: 2)
-        let codec = try AdapterCodec(factors: .raw, corpusLayout: adapter.layout, reference: adapter)
+        let codec = try AdapterCodec(factors: .raw, corpusLayout: adapter.layout, adapters: [adapter])
         #expect(try codec.encode(adapter).copyValues() == adapter.copyValues())
     }
 

@@ -191,5 +191,9 @@ import Testing
 }
 
 extension Sketch {
-    fileprivate static func make(unsafe x: Tensor<Float>) -> [Float] { x.withUnsafeBufferPointer { make($0) } }
+    fileprivate static func make(unsafe x: Tensor<Float>) -> [Float] {
+        var sketch = Sketch()
+        x.withUnsafeBufferPointer { sketch.add($0) }
+        return sketch.buckets
+    }
 }

@@ -11,7 +11,7 @@ use std::ptr;
 /// How to train.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingOptions<'a> {
-    /// `"cond-pdiff"`, or one of the baselines: `"mean"`, `"nearest"`, `"ridge"`, `"ridge-pairs"`, `"kernel-ridge"`,
+    /// `"cond-pdiff"`, `"rpg"`, or a baseline: `"mean"`, `"nearest"`, `"ridge"`, `"ridge-pairs"`, `"kernel-ridge"`,
     /// `"mlp"`.
     pub method: &'a str,
     /// `None` is `"default"`.

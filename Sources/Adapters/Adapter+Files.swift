@@ -1,0 +1,40 @@
+import Tensor
+
+extension Adapter {
+    /// Reads an adapter in any of the formats: a folder is PEFT's; of a file the first bytes decide, or its suffix where
+    /// they do not. `base` names the base model where a format needs it (see `BaseModel.init`).
+    public static func read(path: String, base: String? = nil) throws(LoragenError) -> Adapter {
+        switch try PathKind.of(path) {
+        case nil: throw LoragenError(.io, "\(path): there is no such file or folder")
+        case .folder: return try PEFTFolder.read(path: path)
+        default: break
+        }
+        if path.hasSuffix(".onnx") { return try ONNX.read(path: path) }
+        let file = try MappedFile(path: path)
+        if GGUFFile.isOne(file.bytes) { return try GGUFAdapter.read(GGUFFile(file: file), base: base) }
+        if ONNXAdapter.isOne(file.bytes) { return try ONNXAdapter.read(file) }
+        if ZipFile.isOne(file.bytes) { return try NumPyArchive.read(file) }
+        let tensors = try SafetensorsFile(file: file)
+        if tensors.metadata[AdapterFile.layoutKey] == nil {
+            if KohyaFile.recognises(tensors) { return try KohyaFile.read(tensors) }
+            if DiffusersFile.recognises(tensors) { return try DiffusersFile.read(tensors) }
+        }
+        return try AdapterFile.read(tensors)
+    }
+
+    /// Writes the adapter; what is at `path` is replaced as a whole or left as it is.
+    public func write(
+        to path: String, format: AdapterFormat, options: WriteOptions = WriteOptions()
+    ) throws(LoragenError) {
+        switch format {
+        case .peft: try PEFTFolder.write(self, to: path, options: options)
+        case .safetensors: try AdapterFile.write(self, to: path, options: options)
+        case .diffusers: try DiffusersFile.write(self, to: path, options: options)
+        case .kohya: try KohyaFile.write(self, to: path, options: options)
+        case .onnx: try ONNX.write(self, to: path, options: options)
+        case .gguf: try GGUFAdapter.write(self, to: path, options: options)
+        case .onnxAdapter: try ONNXAdapter.write(self, to: path, options: options)
+        case .npz: try NumPyArchive.write(self, to: path, options: options)
+        }
+    }
+}

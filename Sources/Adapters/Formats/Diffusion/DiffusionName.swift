@@ -1,0 +1,94 @@
+import Tensor
+
+/// Where a module of a diffusion pipeline is: which of its models, and the path inside it as diffusers names it.
+struct DiffusionName: Hashable {
+    enum Component: String, CaseIterable {
+        case unet, transformer
+        case textEncoder = "text_encoder"
+        case textEncoder2 = "text_encoder_2"
+    }
+
+    let component: Component
+    /// Without the component: "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q".
+    let path: String
+
+    var text: String { component.rawValue + "." + path }
+
+    private static let roots: [(Component, Set<Substring>)] = [
+        (
+            .unet,
+            [
+                "conv_in", "conv_out", "time_embedding", "add_embedding", "class_embedding", "down_blocks", "mid_block",
+                "up_blocks",
+            ]
+        ),
+        (
+            .transformer,
+            [
+                "transformer_blocks", "single_transformer_blocks", "x_embedder", "context_embedder", "time_text_embed",
+                "norm_out", "proj_out", "pos_embed", "caption_projection", "adaln_single",
+            ]
+        ), (.textEncoder, ["text_model"]),
+    ]
+
+    init(_ component: Component, _ path: String) {
+        self.component = component
+        self.path = path
+    }
+
+    /// `nil` for a name that is none of a diffusion pipeline's. Without a component before it, as in an adapter of one
+    /// model, the path says which it is.
+    init?(_ module: String) {
+        let parts = module.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+        if parts.count == 2, let component = Component(rawValue: String(parts[0])) {
+            var path = String(parts[1])
+            switch component {
+            case .unet, .transformer:
+                guard Self.component(of: path) == component else { return nil }
+            case .textEncoder, .textEncoder2:
+                // transformers 5 has dropped "text_model."; diffusers reads both.
+                if path.hasPrefix("encoder.layers.") { path = "text_model." + path }
+            }
+            self.init(component, path)
+        } else if let component = Self.component(of: module) {
+            self.init(component, module)
+        } else {
+            return nil
+        }
+    }
+
+    private static func component(of path: String) -> Component? {
+        let root = path.prefix { $0 != "." }
+        return roots.first { $0.1.contains(root) }?.0
+    }
+}
+
+extension Layout {
+    /// The names of all modules in a diffusion pipeline. Throws `.unsupported` for a module of another model, and for one
+    /// that the formats of diffusion models do not hold.
+    func diffusionNames() throws(LoragenError) -> [DiffusionName] {
+        var names: [DiffusionName] = []
+        names.reserveCapacity(modules.count)
+        for module in modules {
+            if module.hasMagnitude || module.groups > 1 || module.kind != .linear && module.kind != .convolution {
+                let what =
+                    module.hasMagnitude ? "DoRA" : module.groups > 1 ? "a grouped convolution" : module.kind.rawValue
+                throw LoragenError(
+                    .unsupported,
+                    "module '\(module.name)' is \(what), which hosts of diffusion models drop or misread; write a PEFT "
+                        + "folder")
+            }
+            guard let name = DiffusionName(module.name) else {
+                throw LoragenError(
+                    .unsupported,
+                    "module '\(module.name)' is not of a diffusion pipeline that this library knows; expected a name such as "
+                        + "unet.down_blocks.0..., transformer.transformer_blocks.0..., or text_encoder.text_model...")
+            }
+            names.append(name)
+        }
+        if let twice = Dictionary(grouping: names, by: \.self).first(where: { $0.value.count > 1 }) {
+            throw LoragenError(.unsupported, "module '\(twice.key.text)' is there under two names; leave one out")
+        }
+        return names
+    }
+}

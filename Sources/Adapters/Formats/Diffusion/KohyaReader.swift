@@ -1,0 +1,153 @@
+import Tensor
+
+extension KohyaFile {
+    /// Whether a file's names are kohya's.
+    static func recognises(_ file: SafetensorsFile) -> Bool {
+        file.tensors.contains { $0.name.hasPrefix("lora_unet_") || $0.name.hasPrefix("lora_te") }
+    }
+
+    /// Reads a file of kohya's. Modules get the names of diffusers' pipelines, "unet.down_blocks.0...". Throws `.io`;
+    /// `.format` for a file that is not what it should be, `.unsupported` for what this library or its hosts do not
+    /// apply; `.nonFinite`.
+    public static func read(path: String) throws(LoragenError) -> Adapter {
+        try read(SafetensorsFile(path: path))
+    }
+
+    private struct Group {
+        var down: SafetensorsTensor?
+        var up: SafetensorsTensor?
+        var alpha: SafetensorsTensor?
+    }
+
+    static func read(_ file: SafetensorsFile) throws(LoragenError) -> Adapter {
+        var groups: [ByteKey: Group] = [:]
+        for tensor in file.tensors {
+            guard let dot = tensor.name.firstIndex(of: ".") else { throw unknown(tensor.name, file) }
+            let key = ByteKey(String(tensor.name[..<dot]))
+            switch tensor.name[dot...] {
+            case ".lora_down.weight": groups[key, default: Group()].down = tensor
+            case ".lora_up.weight": groups[key, default: Group()].up = tensor
+            case ".alpha": groups[key, default: Group()].alpha = tensor
+            case ".dora_scale": throw unknown(tensor.name, file, "DoRA's scale, which diffusers drops")
+            case ".lora_mid.weight": throw unknown(tensor.name, file, "a Tucker core, which this library does not read")
+            default: throw unknown(tensor.name, file)
+            }
+        }
+        var gathered = GatheredModules(file)
+        for (key, group) in groups.sorted(by: { precedes($0.key.text, $1.key.text) }) {
+            guard let down = group.down, let up = group.up else {
+                throw LoragenError(
+                    .format,
+                    "\(file.path): '\(shortened(key.text))' has no \(group.down == nil ? "lora_down" : "lora_up").weight"
+                )
+            }
+            let alpha = try group.alpha.map { (tensor) throws(LoragenError) in try scalar(tensor, file) }
+            if key.text.hasPrefix("lora_unet_"), let place = FluxNames.parse(key.text.dropFirst("lora_unet_".count)) {
+                try addFlux(place, down: down, up: up, alpha: alpha, to: &gathered)
+            } else {
+                let name = try name(of: key.text, file)
+                try gathered.add(name.text, a: down, b: up, alpha: alpha)
+            }
+        }
+        var metadata = file.metadata
+        metadata["format"] = nil
+        return try gathered.adapter(metadata: metadata)
+    }
+
+    private static func unknown(_ name: String, _ file: SafetensorsFile, _ what: String? = nil) -> LoragenError {
+        LoragenError(
+            .unsupported,
+            "\(file.path): tensor '\(shortened(name))' is \(what ?? "none of kohya's"); expected names that begin with "
+                + "lora_unet_, lora_te_, lora_te1_ or lora_te2_ and end in .lora_down.weight, .lora_up.weight or .alpha"
+        )
+    }
+
+    private static func name(of flat: String, _ file: SafetensorsFile) throws(LoragenError) -> DiffusionName {
+        let prefixes: [(String, DiffusionName.Component)] = [
+            ("lora_unet_", .unet), ("lora_te_", .textEncoder), ("lora_te1_", .textEncoder),
+            ("lora_te2_", .textEncoder2),
+        ]
+        for (prefix, component) in prefixes where flat.hasPrefix(prefix) {
+            guard var path = FlatName.path(flat.dropFirst(prefix.count)) else { break }
+            if component == .unet, UNetNames.isOriginal(path) {
+                guard let mapped = UNetNames.diffusers(path) else { break }
+                path = mapped
+            }
+            let name = DiffusionName(component, path)
+            // The path must be one of that model's.
+            if DiffusionName(name.text) == name { return name }
+        }
+        throw LoragenError(
+            .unsupported,
+            "\(file.path): '\(shortened(flat))' is no module of Stable Diffusion 1, SDXL or Flux that this library knows"
+        )
+    }
+
+    private static func scalar(_ tensor: SafetensorsTensor, _ file: SafetensorsFile) throws(LoragenError) -> Double {
+        if tensor.count == 1 {
+            switch tensor.type {
+            case .i64: return try file.elements(tensor.name, of: Int64.self).first.map { Double($0) } ?? 0
+            case .i32: return try file.elements(tensor.name, of: Int32.self).first.map { Double($0) } ?? 0
+            case let type where type.isFloat: return try file.floats(tensor.name).first.map { Double($0) } ?? 0
+            default: break
+            }
+        }
+        throw LoragenError(
+            .format,
+            "\(file.path): '\(shortened(tensor.name))' is \(tensor.type.rawValue) \(tensor.shape); expected one number")
+    }
+
+    /// A fused matrix becomes one module for each part: block by block if lora_up is block-diagonal, as diffusers decides
+    /// it, else with the whole of lora_down for each.
+    private static func addFlux(
+        _ place: (prefix: String, fusion: FluxNames.Fusion), down: SafetensorsTensor, up: SafetensorsTensor,
+        alpha: Double?, to gathered: inout GatheredModules
+    ) throws(LoragenError) {
+        let file = gathered.file
+        let count = place.fusion.paths.count
+        if count == 1 {
+            return try gathered.add("transformer." + place.prefix + place.fusion.paths[0], a: down, b: up, alpha: alpha)
+        }
+        let whole = try GatheredModules.module("x", a: down, b: up, alpha: alpha, source: file.path)
+        let width = whole.inputs
+        let sizes = place.fusion.paths.map { FluxNames.rows($0, width: width) }
+        guard whole.kind == .linear, sizes.reduce(0, +) == whole.outputs else {
+            throw LoragenError(
+                .mismatch,
+                "\(file.path): '\(shortened(up.name))' is \(up.shape) for an input of \(width); expected \(sizes.reduce(0, +)) "
+                    + "rows, those of \(place.fusion.paths.joined(separator: ", "))")
+        }
+        let rank = whole.rank
+        let (a, b) = (try file.floats(down.name), try file.floats(up.name))
+        let block = rank / count
+        var isBlockDiagonal = rank % count == 0
+        var row = 0
+        for (part, size) in sizes.enumerated() where isBlockDiagonal {
+            let own = (part * block)..<((part + 1) * block)
+            isBlockDiagonal = (row..<(row + size)).allSatisfy { i in
+                (0..<rank).allSatisfy { own.contains($0) || b[i * rank + $0] == 0 }
+            }
+            row += size
+        }
+        row = 0
+        for (part, size) in sizes.enumerated() {
+            let columns = isBlockDiagonal ? (part * block)..<((part + 1) * block) : 0..<rank
+            let ownA = Array(a[(columns.lowerBound * width)..<(columns.upperBound * width)])
+            let ownB = (row..<(row + size)).flatMap {
+                b[($0 * rank + columns.lowerBound)..<($0 * rank + columns.upperBound)]
+            }
+            row += size
+            // What a writer put in for a part that the adapter does not have.
+            if isBlockDiagonal, ownA.allSatisfy({ $0 == 0 }), ownB.allSatisfy({ $0 == 0 }) { continue }
+            let shape: ModuleShape
+            do throws(LoragenError) {
+                shape = try ModuleShape(
+                    name: "transformer." + place.prefix + place.fusion.paths[part], inputs: width, outputs: size,
+                    rank: columns.count, alpha: whole.scale * Double(columns.count))
+            } catch {
+                throw LoragenError(.unsupported, "\(file.path): \(error.message)")
+            }
+            try gathered.add(shape, a: .values(ownA), b: .values(ownB))
+        }
+    }
+}

@@ -1,0 +1,143 @@
+import Adapters
+import Tensor
+
+/// What is to be known of a folder of adapters before a generator is trained on them: the doctor's visit.
+public struct Diagnosis {
+    /// What was found out about one group.
+    struct Chart {
+        let group: AdapterGroup
+        /// Members that were compared: those that are not zero, up to a limit.
+        let compared: [Int]
+        let gram: Gram
+        let clusters: Clusters
+        /// For each compared member the nearest other one and the cosine.
+        let neighbours: [(index: Int, similarity: Double)]
+        /// Members of one run by their weights, as indices into `compared`.
+        let runs: [[Int]]
+        let diversity: Diversity?
+    }
+
+    public let path: String
+    public let adapterCount: Int
+    public let findings: [Finding]
+    public var errorCount: Int { findings.reduce(0) { $0 + ($1.severity == .error ? 1 : 0) } }
+    /// One line: whether to train on this.
+    public let verdict: String
+    let charts: [Chart]
+
+    /// The most adapters of a group that are compared with each other; memory grows with the square.
+    static let comparedLimit = 4096
+    /// The most adapters that diversity is measured on; its time grows with the third power.
+    static let diversityLimit = 1024
+
+    /// Looks at every adapter below `path`: a corpus with a manifest, a packed corpus, or any folder. Broken ones become
+    /// findings. Throws `.io` and `.format` when there is nothing to look at, and `.cancelled`.
+    ///
+    /// - Parameter memoryLimit: bytes of factors to hold; beyond, similarities are estimated from digests. 0: 1 GiB.
+    public init(path: String, memoryLimit: Int = 0, progress: ProgressHandler? = nil) throws(LoragenError) {
+        let collection = try AdapterCollection(path: path)
+        self.path = path
+        adapterCount = collection.items.count
+        var findings: [Finding] = collection.problems.map {
+            Finding(.error, "manifest", $0.message, "Correct the line; docs/corpus.md has the schema.")
+        }
+        let groups = try Self.read(
+            collection, memoryLimit: memoryLimit > 0 ? memoryLimit : 1 << 30, progress, &findings)
+        if groups.count > 1 {
+            let list = groups.map { "(\($0.description))" }.joined(separator: ", ")
+            findings.append(
+                Finding(
+                    .warning, "several-groups",
+                    "\(groups.count) groups that cannot be trained together: \(list)",
+                    "Give each base model and set of target modules a folder and a generator of its own."))
+        }
+        var charts: [Chart] = []
+        var reporter = ProgressReporter(progress)
+        for (i, group) in groups.enumerated() {
+            let cancelled = reporter.report(force: true) { Progress(stage: "comparing", step: i, steps: groups.count) }
+            if cancelled { throw LoragenError(.cancelled, "the look at \(path) was cancelled") }
+            let chart = try Chart(group)
+            for var finding in chart.findings {
+                finding.group = i
+                findings.append(finding)
+            }
+            charts.append(chart)
+        }
+        self.charts = charts
+        // The worst first, otherwise in the order in which they were found.
+        self.findings = findings.enumerated().sorted { a, b in
+            a.element.severity == b.element.severity ? a.offset < b.offset : a.element.severity > b.element.severity
+        }.map(\.element)
+        verdict = Self.verdict(self.findings, charts)
+    }
+
+    /// Reads a few adapters at a time, on several threads.
+    private static func read(
+        _ collection: AdapterCollection, memoryLimit: Int, _ progress: ProgressHandler?, _ findings: inout [Finding]
+    ) throws(LoragenError) -> [AdapterGroup] {
+        var groups: [AdapterGroup] = []
+        var reporter = ProgressReporter(progress)
+        let items = collection.items
+        let batch = 16
+        for start in stride(from: 0, to: items.count, by: batch) {
+            let part = Array(items[start..<min(items.count, start + batch)])
+            var results = [Result<Reading, LoragenError>?](repeating: nil, count: part.count)
+            results.withUnsafeMutableBufferPointer { buffer in
+                nonisolated(unsafe) let target = buffer
+                Threads.parallelFor(part.count) { i in
+                    target[i] = Result { () throws(LoragenError) in try Reading(part[i], of: collection) }
+                }
+            }
+            for (item, result) in zip(part, results) {
+                switch result {
+                case .success(let reading):
+                    let group = groups.first { $0.fits(reading.layout) } ?? AdapterGroup(like: reading.layout)
+                    if group.members.isEmpty { groups.append(group) }
+                    group.add(reading)
+                case .failure(let error): findings.append(broken(item.name, error))
+                case nil: continue
+                }
+            }
+            while groups.reduce(0, { $0 + $1.factorBytes }) > memoryLimit,
+                let largest = groups.max(by: { $0.factorBytes < $1.factorBytes })
+            {
+                largest.condense()
+            }
+            let done = min(items.count, start + batch)
+            if reporter.report(
+                force: done == items.count, { Progress(stage: "reading", step: done, steps: items.count) })
+            {
+                throw LoragenError(.cancelled, "the look at \(collection.path) was cancelled")
+            }
+        }
+        return groups.sorted { $0.members.count > $1.members.count }
+    }
+
+    private static func broken(_ name: String, _ error: LoragenError) -> Finding {
+        switch error.code {
+        case .nonFinite:
+            Finding(
+                .error, "non-finite", error.message, "Remove it or train it again; no host would notice.", [name])
+        case .unsupported:
+            Finding(
+                .warning, "unsupported", error.message, "A generator cannot learn from it; move it elsewhere.", [name])
+        default:
+            Finding(.error, "unreadable", error.message, "Repair the adapter or take it out of the folder.", [name])
+        }
+    }
+
+    private static func verdict(_ findings: [Finding], _ charts: [Chart]) -> String {
+        let errors = findings.reduce(0) { $0 + ($1.severity == .error ? 1 : 0) }
+        guard let chart = charts.first else { return "No adapter could be read: there is nothing to train on." }
+        let start = errors > 0 ? "Mend \(counted(errors, "error")) first. " : ""
+        guard let diversity = chart.diversity, let skill = diversity.spanSkill, diversity.blocks >= 8 else {
+            return start + "Too few independent adapters to learn from; a generator needs dozens at least."
+        }
+        let share = "the others explain \(decimal(100 * max(0, skill), 0)) % of an adapter that is left out"
+        switch skill {
+        case 0.5...: return start + "Enough diversity to generalise: \(share)."
+        case 0.2..<0.5: return start + "Little in common: \(share); a generator will be weak."
+        default: return start + "Hardly anything in common: \(share); a generator would only memorise."
+        }
+    }
+}

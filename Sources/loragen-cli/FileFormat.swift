@@ -1,0 +1,100 @@
+import ArgumentParser
+import CLoragen
+
+enum FileFormat: String, ExpressibleByArgument, CaseIterable {
+    case peft, safetensors, diffusers, kohya, onnx, gguf, npz
+    case onnxAdapter = "onnx-adapter"
+
+    var code: Int32 {
+        switch self {
+        case .peft: Int32(LORAGEN_FORMAT_PEFT)
+        case .safetensors: Int32(LORAGEN_FORMAT_SAFETENSORS)
+        case .onnx: Int32(LORAGEN_FORMAT_ONNX)
+        case .diffusers: Int32(LORAGEN_FORMAT_DIFFUSERS)
+        case .kohya: Int32(LORAGEN_FORMAT_KOHYA)
+        case .gguf: Int32(LORAGEN_FORMAT_GGUF)
+        case .onnxAdapter: Int32(LORAGEN_FORMAT_ONNX_ADAPTER)
+        case .npz: Int32(LORAGEN_FORMAT_NPZ)
+        }
+    }
+
+    /// Of the files' names; a PEFT folder has none.
+    var suffix: String {
+        switch self {
+        case .peft: ""
+        case .onnxAdapter: ".onnx_adapter"
+        case .safetensors, .diffusers, .kohya: ".safetensors"
+        default: ".\(rawValue)"
+        }
+    }
+
+    /// What the suffix of a path says; a path without a known one is a PEFT folder.
+    init(path: String) {
+        self = Self.allCases.first { !$0.suffix.isEmpty && path.hasSuffix($0.suffix) } ?? .peft
+    }
+}
+
+enum ElementType: String, ExpressibleByArgument, CaseIterable {
+    case float32, float16, bfloat16
+    case q8 = "q8_0"
+
+    var code: Int32 {
+        switch self {
+        case .float32: Int32(LORAGEN_FLOAT32)
+        case .float16: Int32(LORAGEN_FLOAT16)
+        case .bfloat16: Int32(LORAGEN_BFLOAT16)
+        case .q8: Int32(LORAGEN_Q8_0)
+        }
+    }
+}
+
+/// How a file is written; of every command that writes adapters.
+struct Saving: ParsableArguments {
+    @Option(help: "Element type of the written tensors; q8_0 for GGUF alone, with --lossy.")
+    var dtype = ElementType.float32
+
+    @Option(help: ArgumentHelp("GGUF: the base model's GGUF file, config.json or folder.", valueName: "path"))
+    var base: String?
+
+    @Flag(help: "Keep the layout's alpha, instead of alpha = rank with the scale inside B.")
+    var keepAlpha = false
+
+    @Flag(
+        help: """
+            Only what every host of language models loads and computes alike; anything else is refused with the reason. \
+            Layers that have no module get zeros.
+            """)
+    var portable = false
+
+    @Option(help: "--portable: how many layers the base model has; as many as the adapter reaches if left out.")
+    var layers: Int32 = 0
+
+    @Option(help: "kohya: sd1, sdxl or flux; what the modules say if left out.")
+    var model: String?
+
+    /// Runs `body` with the options for a file.
+    func with<Result>(
+        naming: Int32 = Int32(LORAGEN_NAMING_OLIVE), _ body: (inout loragen_save_options) throws -> Result
+    ) rethrows -> Result {
+        try withCString(base) { base in
+            try withCString(model) { model in
+                var options = loragen_save_options()
+                options.struct_size = MemoryLayout<loragen_save_options>.size
+                options.dtype = dtype.code
+                options.keep_alpha = keepAlpha ? 1 : 0
+                options.base = base
+                options.naming = naming
+                options.portable = portable ? 1 : 0
+                options.layers = layers
+                options.model = model
+                return try body(&options)
+            }
+        }
+    }
+}
+
+/// Prints the library's remarks, one a line.
+let printingNote: loragen_note_callback = { message, _ in
+    printError("note: \(string(message))")
+    return 0
+}
