@@ -4,17 +4,17 @@ import time
 
 import plots
 from bench import Contender, Line, fresh, loragen, measuring, percent, train
-from conditional import TASKS
+from conditional import SETTINGS, TASKS
 
 SAMPLERS = [("ddpm", 1000), ("ddim", 200), ("ddim", 100), ("ddim", 60), ("ddim", 20), ("dpm-solver++", 20),
             ("dpm-solver++", 10), ("dpm-solver++", 5)]
 QUICK = [("ddim", 60), ("ddim", 20), ("dpm-solver++", 10)]
-DRAWS = 3
+DRAWS = 2
 
 
 def run(run):
     corpus = loragen.Corpus(measuring.CORPUS)
-    path, _, _ = train(run, corpus, "rpg-0", "RPG, seed 0")
+    path, _, _ = train(run, corpus, "rpg-0", "RPG, seed 0", settings=SETTINGS)
     adapters, jobs, milliseconds = fresh(run.out / "adapters" / "speed"), [], {}
     contenders = {}
     with loragen.Generator(path) as generator:
@@ -44,7 +44,7 @@ def run(run):
                       "over draws": round(float(scores.std(0, ddof=1).mean()), 3), "ms": round(milliseconds[name], 2),
                       "share of the first": round(milliseconds[name] / milliseconds[next(iter(contenders))], 4)}
     return {"tasks": len(TASKS), "draws": DRAWS, "threads": loragen.threads(), "cpu": measuring.cpu_name(), "default": default,
-            "rows": rows, "settings": run.settings}
+            "rows": rows, "settings": {**SETTINGS, **run.settings}}
 
 
 def check(result):

@@ -12,7 +12,7 @@ COUNTS = [1, 3, 10]
 FACTORS = {"raw": "factors as trained", "canonical": "canonical factors"}
 STATES = {"none": "without", "run": "with"}
 # A token for each of A and B (4 · 64 numbers); few files need few steps.
-SETTINGS = {"space": "factors", "tokenSize": 256, "batch": 16, "steps": 500}
+SETTINGS = {"space": "factors", "tokens": "within-layer", "tokenSize": 256, "width": 256, "batch": 16, "steps": 300}
 
 
 def corpora(run, counts):

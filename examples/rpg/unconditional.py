@@ -8,7 +8,7 @@ from bench import HERE, answers_of, evaluate, loragen, percent, train, wide
 CORPUS = HERE / "checkpoints.corpus.safetensors"
 NOISE = [0.01, 0.02, 0.03, 0.04, 0.05]
 MODELS = 5  # for each noise, as the paper does; of pairs, twice as many
-SETTINGS = {"space": "factors", "tokenSize": 256, "batch": 16, "steps": 1000}
+SETTINGS = {"space": "factors", "tokens": "within-layer", "tokenSize": 256, "width": 256, "batch": 16, "steps": 1000}
 
 
 class Host:
