@@ -90,7 +90,12 @@ if Context.environment["LORAGEN_BENCHMARKS"] != nil {
     package.targets += [
         .target(name: "CPeak", path: "Benchmarks/CPeak", cSettings: strictC + [.unsafeFlags(["-O3"])]),
         .executableTarget(
-            name: "bench", dependencies: ["CPeak", "NN"], path: "Benchmarks/bench", swiftSettings: strict),
+            name: "bench", dependencies: ["CKernels", "CPeak", "NN"], path: "Benchmarks/bench", swiftSettings: strict),
+        .executableTarget(
+            name: "scale", dependencies: ["Generators"], path: "Benchmarks/scale", swiftSettings: strict),
+        .executableTarget(
+            name: "bench-safetensors", dependencies: ["Adapters"], path: "Benchmarks/safetensors/bench",
+            swiftSettings: strict),
     ]
 }
 

@@ -327,6 +327,26 @@ typedef struct loragen_save_options {
 loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sample, const char *path, int32_t format,
                                      const loragen_save_options *options);
 
+typedef struct loragen_file_options {
+    size_t struct_size;
+    int32_t format; /* LORAGEN_FORMAT_PEFT or LORAGEN_FORMAT_SAFETENSORS */
+    int32_t dtype;
+    int32_t keep_alpha;
+    int32_t sample; /* which sample of the request; its field `samples` is not looked at */
+    /* The most memory in bytes that the call may hold, beside the generator's mapped file, which the system reads and
+     * drops as it sees fit. 0: no limit. LORAGEN_MEMORY when the method cannot do with so little. */
+    uint64_t memory_limit;
+} loragen_file_options;
+
+#define LORAGEN_FILE_OPTIONS_INIT {sizeof(loragen_file_options), LORAGEN_FORMAT_PEFT, LORAGEN_FLOAT32, 0, 0, 0}
+
+/* Draws one adapter for a condition and writes it while it is made: the bytes that generate_lora() and
+ * loragen_adapters_save() give, whatever the memory. A file at `path` is replaced as a whole or left as it is, as in
+ * loragen_adapters_save(). Methods that make an adapter piece by piece ("rpg") never hold it as a whole. `options` may be
+ * NULL. */
+loragen_status loragen_generate_file(const loragen_generator *generator, const loragen_request *request,
+                                     const char *path, const loragen_file_options *options);
+
 void loragen_adapters_free(loragen_adapters *adapters);
 
 /* ------------------------------------------------------------------------------------------------ verify */

@@ -38,7 +38,7 @@ if ((${#wanted[@]})); then
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
 fi
 
-python_packages=(numpy==2.4.6 onnxruntime==1.31.1 safetensors==0.8.0 matplotlib==3.11.2 pytest==8.4.2)
+python_packages=(numpy==2.4.6 onnxruntime==1.31.1 onnx==1.23.2 safetensors==0.8.0 matplotlib==3.11.2 pytest==8.4.2)
 venv=.venv
 if [[ -z ${PYTHON:-} ]] && [[ ! -x $venv/bin/python || "$(cat $venv/packages 2>/dev/null)" != "${python_packages[*]}" ]]; then
     echo "Installing ${python_packages[*]} into $venv"

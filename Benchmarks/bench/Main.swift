@@ -1,10 +1,11 @@
+import CKernels
 import CPeak
 import Glibc
 import NN
 import Tensor
 
-// bench ROW: sets the work up, writes what it computes to the file named by the first line of standard input, and then,
-// for each further line "N", runs the work N times and prints the seconds of each; an empty line ends it.
+// bench ROW: sets the work up and does what the lines of standard input ask for: a number N, run it N times and print the
+// seconds of each; "memory", "peak" or "level", print that; a path, write what the work computes to it. An empty line ends.
 
 @main enum Bench {
     static func main() {
@@ -24,6 +25,8 @@ import Tensor
                 say(times.map { "\($0)" }.joined(separator: " "))
             } else if line == "memory" {
                 say("\(peak_memory())")
+            } else if line == "level" {
+                say(String(cString: lk_instruction_set()))
             } else if line == "peak" {
                 say("\(Peak.flops()) \(Peak.bandwidth())")
             } else {
@@ -118,11 +121,12 @@ struct Work {
         }
         let g = hashed(f().shape, seed: 3)
         let backwards = backward == "x" || backward == "w"
-        return Work(
-            run: {
-                let y = f()
-                if backwards { (y * g).sum().backward() }
-            }, result: { [f().detached()] })
+        func run() -> Tensor<Float> {
+            let y = f()
+            if backwards { (y * g).sum().backward() }
+            return (backward == "x" ? x.gradient : backward == "w" ? w.gradient : nil) ?? y.detached()
+        }
+        return Work(run: { _ = run() }, result: { [run()] })
     }
 
     /// A step of training; what is compared is the loss and all gradients of the first.

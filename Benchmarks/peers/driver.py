@@ -1,4 +1,5 @@
-"""Runs ours and the peers in turn and prints ratios: driver.py BENCH PEER_PYTHON [--quick] [--only NAME]... [--threads N]"""
+"""Runs ours and the peers in turn and prints ratios:
+driver.py BIN_FOLDER PEER_PYTHON GENERATOR [--quick] [--only NAME]... [--threads N]"""
 
 import argparse
 import datetime
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy as np
 
@@ -22,18 +24,21 @@ ROWS = {
        for n in (512, 1024, 2048, 4096)},
     **{f"linear-{m}": (["eager", "onednn", "compile", "numpy", "onnxruntime"], 2 * m * 4096 * 1024, 4096 * 1024 * 4, 0.95)
        for m in (1, 4, 16)},
-    "autoencoder": (["eager", "noonednn", "compile"], None, None, 2.0),
+    "autoencoder": (["eager", "compile"], None, None, 2.0),
     "denoiser-sample": (["eager", "compile", "onnxruntime"],
                         2 * 64 * 4096 * (CONV + 256 + 2 * 4096), None, 2.0),
-    "denoiser-train": (["eager", "noonednn", "compile"],
+    "denoiser-train": (["eager", "compile"],
                        6 * 64 * 4096 * (CONV + 256 + 2 * 4096), None, 2.0),
-    "rpg-train": (["eager", "noonednn", "compile"],
+    "rpg-train": (["eager", "compile"],
                   6 * 1024 * (1024 * (CONV + 256 + 2 * 1024) + 2 * (1024 * 4384 + 2048 * 1024)), None, 2.0),
     "gpt-train": (["eager", "noonednn", "compile"],
                   6 * 8 * 512 * (6 * 12 * 384**2 + 384 * 512 + 6 * 2 * 256 * 384), None, 1.5),
     "gpt-decode": (["eager", "noonednn"], None, None, 3.0),
     "bert": (["eager", "noonednn", "compile", "onnxruntime"], 2 * 24 * 12 * 12 * 768**2, 12 * 12 * 768**2 * 4, 2.0),
+    "first-adapter": (["script"], None, None, 30.0),
 }
+# The least share of the measured peak, counting the operations of the plain form
+SHARES = {"gpt-train": 0.6, "denoiser-train": 0.5, "denoiser-sample": 0.5}
 TRAINING = ("autoencoder", "denoiser-train", "rpg-train", "gpt-train")
 
 
@@ -69,6 +74,29 @@ class Side:
         self.process.wait()
 
 
+class Launch:
+    """A process from its start to its end, as often as asked."""
+
+    def __init__(self, command, environment):
+        self.command, self.environment = command, environment
+        if subprocess.run(command, env=environment, capture_output=True).returncode:
+            raise RuntimeError("not available")
+
+    def ask(self, line):
+        return "saved"
+
+    def times(self, count):
+        found = []
+        for _ in range(count):
+            start = time.perf_counter()
+            subprocess.run(self.command, env=self.environment, check=True, capture_output=True)
+            found.append(time.perf_counter() - start)
+        return found
+
+    def close(self):
+        pass
+
+
 def error(a, b):
     """|a - b| / |b| in the Euclidean norm"""
     x, y = np.fromfile(a, np.float32).astype(np.float64), np.fromfile(b, np.float32).astype(np.float64)
@@ -79,8 +107,9 @@ def error(a, b):
 
 def main():
     options = argparse.ArgumentParser()
-    options.add_argument("bench")
+    options.add_argument("folder")
     options.add_argument("python")
+    options.add_argument("generator")
     options.add_argument("--quick", action="store_true")
     options.add_argument("--only", action="append", default=[])
     options.add_argument("--threads", type=int, default=os.cpu_count())
@@ -92,12 +121,19 @@ def main():
     load = os.getloadavg()
     print("load average %.1f %.1f %.1f" % load)
 
+    outputs = tempfile.TemporaryDirectory()
+
     def ours(row):
-        return Side(prefix + [options.bench, row], environment)
+        if row == "first-adapter":
+            return Launch([f"{options.folder}/loragen-cli", "generate", options.generator, "--bits", "0001100101",
+                           "--threads", str(options.threads), "-o", f"{outputs.name}/ours"], environment)
+        return Side(prefix + [f"{options.folder}/bench", row], environment)
 
     def peer(row, variant):
-        e = dict(environment)
-        return Side(prefix + [options.python, str(HERE / "peer.py"), row, variant], e)
+        if row == "first-adapter":
+            return Launch([options.python, str(HERE / "first_adapter.py"), options.generator, "0001100101",
+                           f"{outputs.name}/peer"], environment)
+        return Side(prefix + [options.python, str(HERE / "peer.py"), row, variant], environment)
 
     side = ours("peak")
     peaks = [[float(x) for x in side.ask("peak").split()] for _ in range(3)]
@@ -126,19 +162,21 @@ def main():
                     print(f"{row}: {name} stopped")
                     del sides[name]
             for name in sides:
-                if name != "ours":
+                if name != "ours" and row != "first-adapter":
                     errors[name] = error(f"{folder}/ours", f"{folder}/{name}")
-        # About a tenth of a second a turn, so that each is over before another process gets in.
+        # About a tenth of a second a turn, so that each is over before another process gets in; 20 s in all.
         warm = {name: min(s.times(2)) for name, s in sides.items()}
         counts = {name: max(1, min(200, int((0.03 if options.quick else 0.1) / t))) for name, t in warm.items()}
-        rounds = 3 if options.quick else 5 if max(warm.values()) > 3 else 9
+        turn = sum(warm[name] * counts[name] for name in sides)
+        rounds = 3 if options.quick else min(9, max(3, int(20 / turn)))
         best = {name: [] for name in sides}
         for _ in range(rounds):
             for name, s in sides.items():
                 best[name].append(statistics.median(s.times(counts[name])))
         for s in sides.values():
             s.close()
-        entry = {"goal": goal, "sides": {}}
+        entry = {"goal": goal, "rounds": rounds, "load_average": os.getloadavg()[0], "peak_gflops": flops,
+                 "read_gbytes_per_s": bandwidth, "sides": {}}
         peers = [n for n in sides if n != "ours"]
         fastest = min(peers, key=lambda n: statistics.median(best[n]))
         ratios = [p / o for p, o in zip(best[fastest], best["ours"])]
@@ -193,23 +231,63 @@ def cpu_name():
 
 
 def save(report, flops, bandwidth, load, options, environment):
+    """Rows of an earlier run of the same day stay, so that the whole can be run in pieces."""
+    if options.quick or not report:
+        return
     versions = subprocess.run(
         [options.python, "-c",
          "import torch, onnxruntime, numpy, json, sys\n"
          "print(json.dumps({'torch': torch.__version__, 'onnxruntime': onnxruntime.__version__, 'numpy': numpy.__version__}))"],
         capture_output=True, text=True, env=environment).stdout
     date = datetime.date.today().isoformat()
-    result = {
-        "cpu": cpu_name(), "date": date, "threads": options.threads, "load_average": load,
-        "peak_gflops": flops, "read_gbytes_per_s": bandwidth, "versions": json.loads(versions or "{}"), "rows": report,
-    }
-    if options.only or options.quick:
-        return
     name = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
     path = HERE.parent / "results" / f"{name}-{date}.json"
     path.parent.mkdir(exist_ok=True)
+    before = json.loads(path.read_text())["rows"] if path.exists() else {}
+    rows = {row: report.get(row, before.get(row)) for row in ROWS if row in report or row in before}
+    result = {"cpu": cpu_name(), "date": date, "threads": options.threads, "versions": json.loads(versions or "{}"),
+              "rows": rows}
     path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\nwritten: Benchmarks/results/{path.name}")
+    path.with_suffix(".md").write_text(table(result))
+    print(f"\nwritten: Benchmarks/results/{path.name} and {path.stem}.md")
+
+
+def table(result):
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [
+        f"# {result['cpu']}, {result['threads']} threads, {result['date']}", "", f"Peers: {versions}.", "",
+        "| work | ours, ms | best peer, ms | ratio (spread) | goal | GFLOP/s | of the peak | peak MiB, ours / peer |",
+        "|---|---|---|---|---|---|---|---|"]
+    notes = []
+    for row, entry in result["rows"].items():
+        mine, other = entry["sides"]["ours"], entry["sides"][entry["best_peer"]]
+        low, high = entry["ratio_spread"]
+        reached = entry["ratio"] >= entry["goal"]
+        share = mine.get("share_of_peak")
+        aim = f" (goal {100 * SHARES[row]:.0f} %)" if row in SHARES else ""
+        peaks = [f"{s['peak_mib']:.0f}" if "peak_mib" in s else "" for s in (mine, other)]
+        lines.append(
+            f"| {row} | {mine['ms']:.3g} | {other['ms']:.3g} {entry['best_peer']} | {entry['ratio']:.2f} "
+            f"({low:.2f} to {high:.2f}) | {entry['goal']} {'reached' if reached else '**missed**'} | "
+            + (f"{mine['gflops']:.0f} | {100 * share:.0f} %{aim}" if share else " | ") + f" | {' / '.join(filter(None, peaks))} |")
+        if not reached:
+            notes.append(f"- {row}: {roofline(row, entry)}")
+    if notes:
+        lines += ["", "What the machine allows where a goal was missed:", ""] + notes
+    return "\n".join(lines) + "\n"
+
+
+def roofline(row, entry):
+    mine, other = entry["sides"]["ours"], entry["sides"][entry["best_peer"]]
+    if "gflops" not in mine:
+        return f"{mine['ms']:.3g} ms; no count of operations is kept for this row"
+    operations = mine["gflops"] * mine["ms"] * 1e6
+    volume = mine.get("gbytes_per_s", 0) * mine["ms"] * 1e6
+    bounds = [operations / entry["peak_gflops"] * 1e-6, volume / entry["read_gbytes_per_s"] * 1e-6]
+    text = f"{operations * 1e-9:.3g} GFLOP at {entry['peak_gflops']:.0f} GFLOP/s take {bounds[0]:.3g} ms"
+    if volume:
+        text += f", {volume * 1e-6:.0f} MB at {entry['read_gbytes_per_s']:.0f} GB/s from memory {bounds[1]:.3g} ms"
+    return text + f": at most {other['ms'] / max(bounds):.2f} x the best peer if no operation is saved"
 
 
 main()

@@ -26,6 +26,9 @@ extension Adapter {
     public func write(
         to path: String, format: AdapterFormat, options: WriteOptions = WriteOptions()
     ) throws(LoragenError) {
+        if options.quantized && format != .gguf {
+            throw LoragenError(.invalidArgument, "Q8_0 is a type of GGUF alone; choose float32, float16 or bfloat16")
+        }
         switch format {
         case .peft: try PEFTFolder.write(self, to: path, options: options)
         case .safetensors: try AdapterFile.write(self, to: path, options: options)

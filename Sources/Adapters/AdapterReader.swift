@@ -74,7 +74,13 @@ extension PEFTTensors: AdapterReader {
     func read(
         _ tensor: Int, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>
     ) throws(LoragenError) {
-        try file.read(tensors[tensor], range: range, into: target)
+        guard let source = tensors[tensor] else {
+            throw LoragenError(
+                .unsupported,
+                "\(file.path): fused experts cannot be read in parts; write the adapter anew, which makes them a module each "
+                    + "(loragen convert)")
+        }
+        try file.read(source, range: range, into: target)
     }
 }
 

@@ -94,6 +94,26 @@ public func generate_lora(
     }
 }
 
+@c @implementation
+public func loragen_generate_file(
+    _ generator: OpaquePointer?, _ request: UnsafePointer<loragen_request>?, _ path: UnsafePointer<CChar>?,
+    _ given: UnsafePointer<loragen_file_options>?
+) -> loragen_status {
+    status { () throws(LoragenError) in
+        let generator = try object(generator, "generator", as: GeneratorBox.self).generator
+        if request == nil { throw nullArgument("request") }
+        var defaults = loragen_request()
+        defaults.guidance = -1
+        let request = try options(request, over: defaults, "request")
+        let file = try options(given, over: loragen_file_options(), "options")
+        try generator.write(
+            try GenerationRequest(request, for: generator), sample: Int(file.sample), to: try CAPI.path(path),
+            format: try AdapterFormat(file.format),
+            options: WriteOptions(type: try ElementType(file.dtype), form: file.keep_alpha == 0 ? .baked : .kept),
+            memoryLimit: file.memory_limit, progress: closure(request.progress, request.payload))
+    }
+}
+
 extension GenerationRequest {
     /// A caller's request; what could not be passed on safely is refused, what it means is the generator's to check.
     fileprivate init(_ given: loragen_request, for generator: Generator) throws(LoragenError) {

@@ -10,15 +10,15 @@ import Tensor
 final class VerificationBox {
     fileprivate let errors: Int
     fileprivate let warnings: Int
-    fileprivate let text: UnsafePointer<CChar>?
-    fileprivate let json: UnsafePointer<CChar>?
+    fileprivate let text: UnsafePointer<CChar>
+    fileprivate let json: UnsafePointer<CChar>
     private let arena = Arena()
 
     init(_ verification: Verification) throws(LoragenError) {
         errors = verification.count(.error)
         warnings = verification.count(.warning)
-        text = arena.text(verification.text.joined(separator: "\n"))
-        json = arena.text(try verification.json.text(indent: 2))
+        self.text = arena.text(verification.text.joined(separator: "\n"))
+        self.json = arena.text(try verification.json.text(indent: 2))
     }
 }
 
@@ -28,7 +28,9 @@ public func loragen_verify(
     _ corpus: UnsafePointer<CChar>?
 ) -> loragen_status {
     status(making: out) { () throws(LoragenError) in
-        let norms = try optionalPath(corpus, "corpus").map { (path) throws(LoragenError) in try Corpus(path: path).norms() }
+        let norms = try optionalPath(corpus, "corpus").map { (path) throws(LoragenError) in
+            try Corpus(path: path).norms()
+        }
         return try VerificationBox(
             try Verification(
                 adapter: try path(adapter, "adapter"), base: try optionalPath(base, "base"), norms: norms ?? nil))

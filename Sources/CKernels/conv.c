@@ -49,3 +49,27 @@ lk_conv_plan lk_conv_planned_gradient(const lk_conv *g) {
     plan.scratch = plan.tile + plan.offsets;
     return plan;
 }
+
+// Strips for the output, or none: the last strip is computed whole, and few channels do not repay the transforms.
+static size_t winograd_strips(const lk_conv *g) {
+    if (g->stride != 1 || g->kernel < 3 || g->kernel > 7 || g->inputs < 16 || g->outputs < 16) return 0;
+    size_t width = (9 - g->kernel) * LK_STRIP, strips = divided(g->outputExtent, width);
+    return 4 * g->outputExtent >= 3 * strips * width ? strips : 0;
+}
+
+lk_winograd_plan lk_winograd_planned(const lk_conv *g) {
+    size_t most = larger(1, (1 << 17) / (8 * LK_STRIP * larger(g->inputs, 1)));
+    lk_winograd_plan plan = {.strips = g->inputs <= 512 ? winograd_strips(g) : 0};
+    plan.chunk = smaller(larger(plan.strips, 1), most);
+    plan.scratch = (8 * plan.chunk * g->inputs + 64) * LK_STRIP + 6 * (LK_STRIP + 16) + rounded(g->inputs, 16);
+    return plan;
+}
+
+lk_winograd_plan lk_winograd_planned_gradient(const lk_conv *g) {
+    size_t channels = g->inputs + g->outputs, most = larger(1, (1 << 18) / (8 * LK_STRIP * larger(channels, 1)));
+    lk_winograd_plan plan = {.strips = g->outputs % 16 == 0 && channels <= 1024 ? winograd_strips(g) : 0};
+    plan.chunk = smaller(larger(plan.strips, 1), smaller(most, 4));
+    plan.scratch =
+        plan.chunk * LK_STRIP * (8 * g->inputs + (8 + 6) * (g->outputs + 16)) + 6 * (LK_STRIP + 16);
+    return plan;
+}

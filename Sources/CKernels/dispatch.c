@@ -109,6 +109,32 @@ void lk_conv_weight_gradient(lk_type type, const lk_conv *geometry, const void *
                              size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch) {
     lk_kernels(type)->convWeightGradient(geometry, fine, coarse, d, first, n, rowFirst, rowLast, scratch);
 }
+void lk_gemm_pack_rows(lk_type type, size_t rows, size_t depth, const void *a, size_t lda, bool transposed, void *packed,
+                       size_t first, size_t last) {
+    lk_kernels(type)->gemmPackRows(rows, depth, a, lda, transposed, packed, first, last);
+}
+void lk_gemm_pack_columns(lk_type type, size_t columns, size_t depth, const void *b, size_t ldb, bool transposed,
+                          void *packed, size_t first, size_t last) {
+    lk_kernels(type)->gemmPackColumns(columns, depth, b, ldb, transposed, packed, first, last);
+}
+void lk_gemm_block(lk_type type, size_t rows, size_t columns, size_t depth, const void *a, const void *b, void *c,
+                   size_t ldc, bool accumulate, size_t rowFirst, size_t rowLast, size_t panelFirst, size_t panelLast) {
+    lk_kernels(type)->gemmBlock(rows, columns, depth, a, b, c, ldc, accumulate, rowFirst, rowLast, panelFirst, panelLast);
+}
+void lk_winograd_pack(const lk_conv *geometry, const float *weight, float *packed, size_t first, size_t last) {
+    lk_kernels(LK_F32)->winogradPack(geometry, weight, packed, first, last);
+}
+void lk_winograd_forward(const lk_conv *geometry, const float *packed, const float *bias, const float *x, float *y,
+                         size_t first, size_t strips, float *scratch, const lk_conv_fusion *fusion) {
+    lk_kernels(LK_F32)->winogradForward(geometry, packed, bias, x, y, first, strips, scratch, fusion);
+}
+void lk_winograd_gradient_sums(const lk_conv *geometry, const float *fine, const float *coarse, float *sums,
+                               size_t first, size_t strips, bool accumulate, float *scratch) {
+    lk_kernels(LK_F32)->winogradGradientSums(geometry, fine, coarse, sums, first, strips, accumulate, scratch);
+}
+void lk_winograd_gradient(const lk_conv *geometry, const float *sums, float *d, size_t first, size_t last) {
+    lk_kernels(LK_F32)->winogradGradient(geometry, sums, d, first, last);
+}
 void lk_adamw_step(lk_type type, const lk_adamw *settings, size_t n, void *value, const void *g, void *m, void *v) {
     lk_kernels(type)->adamwStep(settings, n, value, g, m, v);
 }

@@ -33,6 +33,10 @@ typedef struct {
                         size_t, void *, const lk_conv_fusion *);
     void (*convWeightGradient)(const lk_conv *, const void *, const void *, void *, size_t, size_t, size_t, size_t,
                                void *);
+    void (*gemmPackRows)(size_t, size_t, const void *, size_t, bool, void *, size_t, size_t);
+    void (*gemmPackColumns)(size_t, size_t, const void *, size_t, bool, void *, size_t, size_t);
+    void (*gemmBlock)(size_t, size_t, size_t, const void *, const void *, void *, size_t, bool, size_t, size_t, size_t,
+                      size_t);
     void (*adamwStep)(const lk_adamw *, size_t, void *, const void *, void *, void *);
     void (*boxMuller)(size_t, const uint32_t *, const uint32_t *, double *, double *);  // f64 only
     void (*attentionPack)(const lk_attention *, const void *, size_t, const void *, size_t, size_t, void *, void *);
@@ -48,6 +52,12 @@ typedef struct {
     void (*gatedNormBackward)(size_t, size_t, double, const void *, const void *, size_t, const void *, const void *,
                               void *, void *, size_t, void *, void *);
     void (*halfMatmul)(size_t, size_t, const float *, const uint16_t *, float *, size_t, size_t, size_t);  // f32 only
+    // f32 only
+    void (*winogradPack)(const lk_conv *, const void *, void *, size_t, size_t);
+    void (*winogradForward)(const lk_conv *, const void *, const void *, const void *, void *, size_t, size_t, void *,
+                            const lk_conv_fusion *);
+    void (*winogradGradientSums)(const lk_conv *, const void *, const void *, void *, size_t, size_t, bool, void *);
+    void (*winogradGradient)(const lk_conv *, const void *, void *, size_t, size_t);
 } lk_table;
 
 // half_bf16.c; only on CPUs with AVX512-BF16

@@ -19,6 +19,8 @@
 #include "box_muller.inl"
 #endif
 #include "block.inl"
+#include "winograd.inl"
+#include "gemm.inl"
 #include "attention.inl"
 #include "scan.inl"
 #include "mixer.inl"
@@ -48,6 +50,9 @@ const lk_table NAME(lk_table) = {
     .convPack = NAME(conv_pack),
     .convForward = NAME(conv_forward),
     .convWeightGradient = NAME(conv_weight_gradient),
+    .gemmPackRows = NAME(gemm_pack_rows),
+    .gemmPackColumns = NAME(gemm_pack_columns),
+    .gemmBlock = NAME(gemm_block),
     .adamwStep = NAME(adamw_step),
 #if !IS_F32
     .boxMuller = NAME(box_muller),
@@ -64,6 +69,10 @@ const lk_table NAME(lk_table) = {
     .gatedNormBackward = NAME(gated_norm_backward),
 #if IS_F32
     .halfMatmul = NAME(half_matmul),
+    .winogradPack = NAME(winograd_pack),
+    .winogradForward = NAME(winograd_forward),
+    .winogradGradientSums = NAME(winograd_gradient_sums),
+    .winogradGradient = NAME(winograd_gradient),
 #endif
 };
 #undef W

@@ -104,6 +104,29 @@ static void NAME(skinny_corner)(size_t rows, size_t wide, size_t depth, const T 
 #undef CORNER
 }
 
+// One row of a: each row of b is read from end to end, as memory likes it best.
+static void NAME(skinny_one)(size_t depth, const T *a, const T *b, size_t ldb, T *c, size_t cn, bool accumulate,
+                             size_t first, size_t last) {
+    for (size_t n = first; n < last; n += 4) {
+        const size_t columns = last - n < 4 ? last - n : 4;
+        V s[4] = {SPLAT(0), SPLAT(0), SPLAT(0), SPLAT(0)};
+        for (size_t j = 0; j < columns; j++) {
+            const T *row = b + (n + j) * ldb;
+            V sum[8];
+            for (size_t i = 0; i < 8; i++) sum[i] = SPLAT(0);
+            size_t k = 0;
+            for (; k + 8 * W <= depth; k += 8 * W)
+                for (size_t i = 0; i < 8; i++) sum[i] = MULADD(AT(a, k + i * W), AT(row, k + i * W), sum[i]);
+            for (; k + W <= depth; k += W) sum[0] = MULADD(AT(a, k), AT(row, k), sum[0]);
+            if (k < depth) sum[1] = MULADD(PART(a, k, depth - k), PART(row, k, depth - k), sum[1]);
+            s[j] = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+        }
+        T sums[4];
+        NAME(lane_sums)(4, s, sums);
+        for (size_t j = 0; j < columns; j++) NAME(put)(c, 0, cn, 0, n + j, sums[j], accumulate);
+    }
+}
+
 // Columns are the outer loop: a few rows of b stay in the first-level cache while all rows of a pass.
 static void NAME(skinny_by_columns)(size_t rows, size_t depth, const T *a, const T *b, size_t ldb, T *c, size_t cm,
                                     size_t cn, bool accumulate, size_t first, size_t last) {
@@ -124,6 +147,10 @@ static void NAME(skinny_matmul)(bool rowsOfB, size_t rows, size_t depth, const v
                                 void *cs, size_t cm, size_t cn, bool accumulate, size_t first, size_t last) {
     const T *a = as;
     T *c = cs;
+    if (rowsOfB && rows == 1) {
+        NAME(skinny_one)(depth, a, b, ldb, c, cn, accumulate, first, last);
+        return;
+    }
     if (rowsOfB && depth > 0) {
         NAME(skinny_by_columns)(rows, depth, a, b, ldb, c, cm, cn, accumulate, first, last);
         return;

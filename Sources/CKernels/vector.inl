@@ -55,19 +55,45 @@ static inline double NAME(add_lanes)(V v) {
         for (size_t i = 0; i < step; i++) lane[i] += lane[i + step];
     return lane[0];
 }
+#undef EVENS
+#undef ODDS
+#undef LOWS
+#undef HIGHS
+#if VECTOR_BYTES == 64 && IS_F32
+#define EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define LOWS 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGHS 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif (VECTOR_BYTES == 64) || (VECTOR_BYTES == 32 && IS_F32)
+#define EVENS 0, 2, 4, 6, 8, 10, 12, 14
+#define ODDS 1, 3, 5, 7, 9, 11, 13, 15
+#define LOWS 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGHS 4, 12, 5, 13, 6, 14, 7, 15
+#elif (VECTOR_BYTES == 32) || IS_F32
+#define EVENS 0, 2, 4, 6
+#define ODDS 1, 3, 5, 7
+#define LOWS 0, 4, 1, 5
+#define HIGHS 2, 6, 3, 7
+#else
+#define EVENS 0, 2
+#define ODDS 1, 3
+#define LOWS 0, 2
+#define HIGHS 1, 3
+#endif
+// a[i], b[i] = z[2i], z[2i + 1] for z = x, y; and back
+static inline __attribute__((always_inline)) void NAME(unzip)(V x, V y, V *a, V *b) {
+    *a = __builtin_shufflevector(x, y, EVENS);
+    *b = __builtin_shufflevector(x, y, ODDS);
+}
+static inline __attribute__((always_inline)) void NAME(zip)(V a, V b, V *x, V *y) {
+    *x = __builtin_shufflevector(a, b, LOWS);
+    *y = __builtin_shufflevector(a, b, HIGHS);
+}
 // Neighbouring lanes added up: those of a in the first half, those of b in the second
 static inline V NAME(add_pairs)(V a, V b) {
-#if VECTOR_BYTES == 64 && IS_F32
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
-           __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-#elif (VECTOR_BYTES == 64) || (VECTOR_BYTES == 32 && IS_F32)
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
-           __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
-#elif (VECTOR_BYTES == 32) || IS_F32
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
-#else
-    return __builtin_shufflevector(a, b, 0, 2) + __builtin_shufflevector(a, b, 1, 3);
-#endif
+    V even, odd;
+    NAME(unzip)(a, b, &even, &odd);
+    return even + odd;
 }
 // sums[i] = the sum of the lanes of s[i], for i < count; `count` is a constant
 static inline __attribute__((always_inline)) void NAME(lane_sums)(size_t count, const V *s, T *sums) {

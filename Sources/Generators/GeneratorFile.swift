@@ -52,13 +52,30 @@ struct GeneratorFile {
                 tensors.append(("frames.\(i).v", frame.v))
             }
         }
+        let halves = Dictionary(
+            model.module.namedFactors.compactMap { entry in
+                entry.parameter.half.map { ("model." + entry.name, $0.matrix) }
+            }, uniquingKeysWith: { first, _ in first })
         tensors += model.module.namedTensors().map { ("model." + $0.name, $0.tensor) }
         var digest = SHA256()
         for (name, tensor) in tensors {
             digest.update("\(name) \(tensor.shape)\n")
-            tensor.withUnsafeBytes { digest.update($0) }
-            try writer.add(name, tensor)
+            guard let half = halves[name] else {
+                tensor.withUnsafeBytes { digest.update($0) }
+                try writer.add(name, tensor)
+                continue
+            }
+            half.withUnsafeBytes { digest.update($0) }
+            try writer.add(name, type: .bf16, shape: half.shape) { (sink) throws(LoragenError) in
+                try half.withUnsafeBytes { raw in Result { () throws(LoragenError) in try sink(raw) } }.get()
+            }
         }
+        writer.metadata = try metadata(hash: &digest)
+        try writer.write(to: path)
+    }
+
+    /// Everything but the tensors. `digest` has seen the tensors and gives the hash.
+    func metadata(hash digest: inout SHA256) throws(LoragenError) -> [String: String] {
         var about: JSONObject = [
             "method": .string(method), "preset": .string(preset), "settings": .object(settings.values),
             "seed": .string(String(seed)), "layout": representation.layout.json,
@@ -68,11 +85,10 @@ struct GeneratorFile {
         ]
         digest.update(try JSON.object(about).text())
         about["hash"] = .string(digest.finish())
-        writer.metadata = [
+        return [
             "format": Self.format, "version": Self.version, "generator": try JSON.object(about).text(),
             "report": try report.text(),
         ]
-        try writer.write(to: path)
     }
 
     // MARK: Reading
@@ -147,7 +163,19 @@ struct GeneratorFile {
         let entry = try MethodRegistry.entry(generator.method)
         try checkModel(file, weightCount: try entry.weightCount(settings, size))
         let model = try entry.make(settings, size, .none)
-        try typed { try model.module.load { try reader.tensor("model." + $0) } }
+        var halves: [String: HalfMatrix] = [:]
+        for (name, parameter) in model.module.namedFactors {
+            guard let half = try reader.half("model." + name, parameter.shape) else { continue }
+            halves[name] = half
+            parameter.half = HalfFactor(half)
+        }
+        try typed {
+            try model.module.load { name in
+                // What is used through `half` alone keeps its place without memory.
+                if let half = halves[name] { return .pending(half.shape) }
+                return try reader.tensor("model." + name)
+            }
+        }
         model.module.setTraining(false)
         return (generator, model)
     }
@@ -181,7 +209,7 @@ struct GeneratorFile {
     /// A forged file could name sizes whose networks exhaust the memory before their tensors are missed: the networks
     /// may hold no more than the file does.
     private static func checkModel(_ file: SafetensorsFile, weightCount: Int) throws(LoragenError) {
-        let held = file.tensors.filter { $0.name.hasPrefix("model.") }.reduce(0) { $0 + $1.byteCount / 4 }
+        let held = file.tensors.filter { $0.name.hasPrefix("model.") }.reduce(0) { $0 + $1.count }
         guard weightCount <= held else {
             throw LoragenError(
                 .format, "\(file.path): its settings need \(weightCount) weights; it holds \(held)")
@@ -221,6 +249,19 @@ struct TensorReader {
             return Tensor(try file.floats(name), shape: place.shape)
         }
         return Tensor(borrowing: base.assumingMemoryBound(to: Float.self), shape: place.shape, owner: file)
+    }
+
+    /// A matrix in bf16 on the mapped memory; nil if it is of another type.
+    func half(_ name: String, _ shape: [Int]) throws(LoragenError) -> HalfMatrix? {
+        guard let place = file.tensor(name), place.type == .bf16 else { return nil }
+        _ = try file.require(name, type: .bf16, shape: shape)
+        let bytes = file.bytes(of: place)
+        guard let base = bytes.baseAddress, shape.count == 2, bytes.count == 2 * place.count,
+            UInt(bitPattern: base) % 2 == 0
+        else {
+            throw LoragenError(.format, "\(file.path): tensor '\(name)' is not a matrix at an even byte")
+        }
+        return HalfMatrix(borrowing: base, shape: shape, owner: file)
     }
 
     func tensor(_ name: String, _ shape: [Int]) throws(LoragenError) -> Tensor<Float> {

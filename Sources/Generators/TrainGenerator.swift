@@ -29,6 +29,10 @@ public func trainGenerator(
     var settings = try MethodRegistry.settings(method: options.method, preset: preset)
     if let text = options.settings { settings = try settings.overridden(by: text) }
     let entry = try MethodRegistry.entry(options.method)
+    var halvesWeights = false
+    if settings.values["weights"] != nil {
+        halvesWeights = try settings.choice("weights", ["float32", "bfloat16"]) == "bfloat16"
+    }
     try checkWritable(path)
     if isSameFile(path, corpus.path) {
         throw LoragenError(.invalidArgument, "\(path): this is the corpus; the generator would replace it")
@@ -57,6 +61,8 @@ public func trainGenerator(
         checkpointSeconds: options.checkpointSeconds > 0 ? options.checkpointSeconds : 30, progress: progress
     ).run()
     model.module.setTraining(false)
+    // The report is then measured with the weights that the file will have.
+    if halvesWeights { model.module.halve() }
     let index = try trainingIndex(problem)
     let report = try Report(problem, model, seed: options.seed, medianDistance: index.medianDistance).json
     try GeneratorFile(

@@ -24,3 +24,13 @@ public func halfProjection(_ layers: [Linear<Float>]) -> Projection<Float> {
         layers.map { (ObjectIdentifier($0), HalfLinear($0)) }, uniquingKeysWith: { first, _ in first })
     return { layer, x in copies[ObjectIdentifier(layer)]?(x) ?? layer(x) }
 }
+
+extension Module where Scalar == Float {
+    /// Rounds the weights of linear layers to bf16 and gives their memory back: for sampling, not for training.
+    public func halve() {
+        for (_, parameter) in namedFactors {
+            parameter.half = HalfFactor(HalfMatrix(parameter.value))
+            parameter.value = .pending(parameter.shape)
+        }
+    }
+}

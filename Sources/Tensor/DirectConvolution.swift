@@ -28,6 +28,10 @@ struct DirectConvolution {
         _ y: UnsafeMutablePointer<E>, fused: Fusion<E>? = nil
     ) {
         if batch * geometry.outputs * geometry.outputExtent == 0 { return }
+        if E.self == Float.self, let winograd = WinogradConvolution(geometry, plan: lk_winograd_planned) {
+            return winograd.forward(
+                batch: batch, raw(x), raw(weight), bias: bias.map(raw), raw(y), fused: fused as? Fusion<Float>)
+        }
         var geometry = geometry
         let plan = lk_conv_planned(&geometry)
         let packed = Storage<E>(count: weightCount)
@@ -63,6 +67,11 @@ struct DirectConvolution {
     func weightGradient<E: Element>(
         batch: Int, _ fine: UnsafePointer<E>, _ coarse: UnsafePointer<E>, _ dweight: UnsafeMutablePointer<E>
     ) {
+        if E.self == Float.self, batch > 0,
+            let winograd = WinogradConvolution(geometry, plan: lk_winograd_planned_gradient)
+        {
+            return winograd.weightGradient(batch: batch, raw(fine), raw(coarse), raw(dweight))
+        }
         var geometry = geometry
         let plan = lk_conv_planned_gradient(&geometry)
         let (size, channels) = (weightCount, geometry.outputs)

@@ -35,6 +35,8 @@ func product<E: Element>(
     }
     if m <= fewRows { return skinny(m, n, k, a, b, c, rowStep: pitch, columnStep: 1, accumulate) }
     if n <= fewRows { return skinny(n, m, k, b.flipped, a.flipped, c, rowStep: 1, columnStep: pitch, accumulate) }
+    // Ahead of OpenBLAS where vectors are long; on other CPUs it is not.
+    if E.self == Float.self, lk_level_in_use() == LK_AVX512 { return packed(m, n, k, a, b, c, pitch, accumulate) }
     let (tileM, tileN) = tile(m, n, k)
     let (rows, columns) = ((m + tileM - 1) / tileM, (n + tileN - 1) / tileN)
     Threads.parallelFor(rows * columns) { index in
@@ -44,6 +46,64 @@ func product<E: Element>(
             b.from(row: 0, column: column), c + row * pitch + column, pitch, accumulate)
     }
 }
+
+/// Both operands are packed, a block of depth at a time, and then multiplied in a grid of row blocks and column groups.
+private func packed<E: Element>(
+    _ m: Int, _ n: Int, _ k: Int, _ a: MatrixView<E>, _ b: MatrixView<E>, _ c: UnsafeMutablePointer<E>, _ pitch: Int,
+    _ accumulate: Bool
+) {
+    let strip = Int(LK_STRIP)
+    let depth = k <= Int(LK_GEMM_DEPTH) ? k : roundedUp(divided(k, divided(k, 384)), 16)
+    let (mostRows, mostColumns) = (min(m, 8192), min(roundedUp(n, strip), 96 * strip))
+    let isSmall = m * n * k <= 1 << 20
+    let left = Storage<E>(count: mostRows * min(depth, k))
+    let right = Storage<E>(count: mostColumns * min(depth, k))
+    for column in stride(from: 0, to: n, by: mostColumns) {
+        for row in stride(from: 0, to: m, by: mostRows) {
+            let (columns, rows) = (min(mostColumns, n - column), min(mostRows, m - row))
+            let panels = divided(columns, strip)
+            let (rowBlock, panelGroup) = isSmall ? (rows, panels) : grid(rows, panels)
+            let (packRows, packPanels) = isSmall ? (rows, panels) : (64, 2)
+            let (rowPacks, panelPacks) = (divided(rows, packRows), divided(panels, packPanels))
+            let (rowBlocks, groups) = (divided(rows, rowBlock), divided(panels, panelGroup))
+            for first in stride(from: 0, to: k, by: depth) {
+                let count = min(depth, k - first)
+                let (x, y) = (a.from(row: row, column: first), b.from(row: first, column: column))
+                Threads.parallelFor(rowPacks + panelPacks) { index in
+                    if index < rowPacks {
+                        let start = index * packRows
+                        lk_gemm_pack_rows(
+                            E.kind, rows, count, x.base, x.pitch, x.transposed, left.base, start,
+                            min(rows, start + packRows))
+                    } else {
+                        let start = (index - rowPacks) * packPanels
+                        lk_gemm_pack_columns(
+                            E.kind, columns, count, y.base, y.pitch, y.transposed, right.base, start,
+                            min(panels, start + packPanels))
+                    }
+                }
+                Threads.parallelFor(rowBlocks * groups) { index in
+                    let (start, panel) = (index / groups * rowBlock, index % groups * panelGroup)
+                    lk_gemm_block(
+                        E.kind, rows, columns, count, left.base, right.base, c + row * pitch + column, pitch,
+                        accumulate || first > 0, start, min(rows, start + rowBlock), panel,
+                        min(panels, panel + panelGroup))
+                }
+            }
+        }
+    }
+    withExtendedLifetime((left, right)) {}
+}
+
+/// Rows of a block, at most 192 so that they stay in the second-level cache, and panels of a group: an even number of
+/// equal pieces, 8 or more if there is enough.
+private func grid(_ rows: Int, _ panels: Int) -> (Int, Int) {
+    let blocks = rows <= 96 ? 1 : roundedUp(divided(rows, 192), 2)
+    let groups = min(panels, max(1, 16 / blocks))
+    return (roundedUp(divided(rows, blocks), 8), divided(panels, groups))
+}
+
+private func divided(_ n: Int, _ by: Int) -> Int { (n + by - 1) / by }
 
 /// Small products stay whole; large ones are halved along their longer side until there are 8 tiles, or until
 /// packing a tile's operands would cost as much as multiplying them.
@@ -77,10 +137,10 @@ private func gemm<E: Element>(
     }
 }
 
-private func raw<E, F>(_ pointer: UnsafePointer<E>) -> UnsafePointer<F> {
+func raw<E, F>(_ pointer: UnsafePointer<E>) -> UnsafePointer<F> {
     UnsafeRawPointer(pointer).assumingMemoryBound(to: F.self)
 }
-private func raw<E, F>(_ pointer: UnsafeMutablePointer<E>) -> UnsafeMutablePointer<F> {
+func raw<E, F>(_ pointer: UnsafeMutablePointer<E>) -> UnsafeMutablePointer<F> {
     UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: F.self)
 }
 
@@ -100,8 +160,9 @@ private func skinny<E: Element>(
         left = UnsafePointer(copy.base)
     }
     withExtendedLifetime(packed) {
-        // Multiples of 64 columns, about 10^5 multiplications a piece
-        let grain = roundedUp(max(64, (1 << 17) / (m * k)), 64)
+        // Whole groups of columns, some 10^4 multiplications a piece
+        let unit = b.transposed ? 48 : 64
+        let grain = roundedUp(max(unit, (m == 1 ? 1 << 15 : 1 << 17) / (m * k)), unit)
         Threads.over(n, grain: grain) { start, count in
             lk_skinny_matmul(
                 E.kind, b.transposed, m, k, left, b.base, b.pitch, c, rowStep, columnStep, accumulate, start,

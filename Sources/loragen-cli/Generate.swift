@@ -57,6 +57,12 @@ struct Generate: ParsableCommand {
 
     @OptionGroup var saving: Saving
 
+    @Option(
+        help: ArgumentHelp(
+            "Hold no more memory than this beside the generator file: 512M, 2G. The same bytes, written while they are made.",
+            valueName: "bytes"))
+    var memoryLimit: ByteCount?
+
     @Option(name: .shortAndLong, help: ArgumentHelp("Where to write.", valueName: "path"))
     var out: String
 
@@ -97,6 +103,7 @@ struct Generate: ParsableCommand {
     }
 
     private func makeOne(_ bits: String?, to path: String, with generator: OpaquePointer, isQuiet: Bool) throws {
+        if let memoryLimit { return try stream(bits, to: path, with: generator, isQuiet, memoryLimit.bytes) }
         let adapters = try make { out in
             withRequest(bits) { request in generate_lora(out, generator, &request) }
         }
@@ -109,6 +116,28 @@ struct Generate: ParsableCommand {
                     loragen_adapters_save(adapters, sample, path, format.code, &options)
                 })
             if !isQuiet { print("wrote \(path): \(try summary(of: adapters, sample))") }
+        }
+    }
+
+    private func stream(
+        _ bits: String?, to path: String, with generator: OpaquePointer, _ isQuiet: Bool, _ memoryLimit: UInt64
+    ) throws {
+        let line = ProgressLine()
+        defer { line.finish() }
+        for sample in 0..<samples {
+            let path = samples == 1 ? path : numbered(path, Int(sample))
+            var options = loragen_file_options()
+            options.struct_size = MemoryLayout<loragen_file_options>.size
+            (options.format, options.dtype, options.keep_alpha) = (
+                format.code, saving.dtype.code, saving.keepAlpha ? 1 : 0
+            )
+            (options.sample, options.memory_limit) = (sample, memoryLimit)
+            try call(
+                withRequest(bits) { request in
+                    (request.progress, request.payload) = (ProgressLine.callback, line.payload)
+                    return loragen_generate_file(generator, &request, path, &options)
+                })
+            if !isQuiet { print("wrote \(path)") }
         }
     }
 

@@ -3,7 +3,7 @@
 llama.py LORAGEN: tiny models are made on the spot; the base GGUF is written by the `gguf` package, the adapter by PEFT.
 Passes when the logits of every architecture and element type agree, and when without the permutation they do not.
 """
-import os
+import json
 import subprocess
 import sys
 import tempfile
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from llama_cpp import Llama
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 torch.set_num_threads(2)
@@ -22,12 +23,11 @@ LORAGEN = sys.argv[1]
 TOKENS = [1, 5, 9, 33, 2, 70, 41]
 VOCABULARY = 96
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-EXPERT_TARGETS = ["q_proj", "k_proj", "gate_proj", "up_proj", "down_proj"]
 NAMES = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate": "ffn_gate_inp", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
 }
 
 
@@ -41,7 +41,7 @@ def make_model(kind):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * (0.2 if parameter.dim() > 1 else 0.05)
-                            + (1.0 if parameter.dim() == 1 and "norm" else 0.0))
+                            + (1.0 if parameter.dim() == 1 else 0.0))
         for name, parameter in model.named_parameters():
             if name.endswith(".bias"):
                 parameter.copy_(torch.randn_like(parameter) * 0.1)
@@ -53,9 +53,13 @@ def permute(weight, heads):
     return weight.reshape(heads, 2, rows // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
 
 
-def write_base(model, path, arch, permutes):
+def write_base(model, path, arch, permutes, experts=0, inner=0):
     config = model.config
     writer = gguf.GGUFWriter(path, arch)
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(2)
+        writer.add_expert_feed_forward_length(inner)
     writer.add_context_length(128)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
@@ -84,6 +88,13 @@ def write_base(model, path, arch, permutes):
             target = "output.weight"
         elif name == "model.norm.weight":
             target = "output_norm.weight"
+        elif "mlp.experts" in name:
+            layer = name.split(".")[2]
+            if name.endswith("gate_up_proj"):
+                writer.add_tensor(f"blk.{layer}.ffn_gate_exps.weight", np.ascontiguousarray(value[:, :inner]))
+                target, value = f"blk.{layer}.ffn_up_exps.weight", value[:, inner:]
+            else:
+                target = f"blk.{layer}.ffn_down_exps.weight"
         else:
             _, _, layer, rest = name.split(".", 3)
             module, _, kind = rest.rpartition(".")
@@ -106,14 +117,57 @@ def make_adapter(model, path, targets, **options):
         for name, parameter in peft.named_parameters():
             if "lora_" in name:
                 parameter.copy_(torch.randn_like(parameter) * 0.15)
-    peft.save_pretrained(path)
+    peft.save_pretrained(path, save_embedding_layers=False)
     with torch.no_grad():
         logits = peft.eval()(torch.tensor([TOKENS])).logits[0].numpy()
     return logits, peft.unload()
 
 
+def experts(folder):
+    """A mixture of experts: an adapter with a module for each expert, merged by hand for the reference."""
+    torch.manual_seed(7)
+    layers, count, hidden, inner, rank = 2, 4, 64, 32, 4
+    config = AutoConfig.for_model(
+        "qwen3_moe", vocab_size=VOCABULARY, hidden_size=hidden, intermediate_size=128, num_hidden_layers=layers,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=128, num_experts=count,
+        num_experts_per_tok=2, moe_intermediate_size=inner, norm_topk_prob=True, decoder_sparse_step=1,
+        mlp_only_layers=[], tie_word_embeddings=False, rms_norm_eps=1e-5)
+    model = AutoModelForCausalLM.from_config(config).eval().float()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.2 + (1.0 if parameter.dim() == 1 else 0.0))
+    base = str(folder / "qwen3moe.gguf")
+    write_base(model, base, "qwen3moe", False, count, inner)
+    adapter = folder / "qwen3moe-peft"
+    adapter.mkdir()
+    tensors = {}
+    with torch.no_grad():
+        plain = model(torch.tensor([TOKENS])).logits[0].numpy()
+        for layer in range(layers):
+            block = model.model.layers[layer].mlp.experts
+            for expert in range(count):
+                for name, weight in [("gate_proj", block.gate_up_proj[expert, :inner]),
+                                     ("up_proj", block.gate_up_proj[expert, inner:]),
+                                     ("down_proj", block.down_proj[expert])]:
+                    key = f"base_model.model.model.layers.{layer}.mlp.experts.{expert}.{name}.lora_"
+                    a, b = torch.randn(rank, weight.shape[1]) * 0.2, torch.randn(weight.shape[0], rank) * 0.2
+                    tensors[key + "A.weight"], tensors[key + "B.weight"] = a, b
+                    weight += 1.5 * b @ a
+        wanted = model(torch.tensor([TOKENS])).logits[0].numpy()
+    save_file(tensors, adapter / "adapter_model.safetensors")
+    (adapter / "adapter_config.json").write_text(json.dumps({
+        "peft_type": "LORA", "r": rank, "lora_alpha": 1.5 * rank,
+        "target_modules": ["gate_proj", "up_proj", "down_proj"]}))
+    out = folder / "experts.gguf"
+    loragen("convert", adapter, out, "--base", base)
+    check("qwen3moe: base", difference(host(base), plain), 1e-4)
+    check("qwen3moe: the adapter matters", difference(wanted, plain), 0.1, below=False)
+    check("qwen3moe: experts", difference(host(base, str(out)), wanted), 1e-4)
+
+
 def host(base, adapter=None):
-    model = Llama(base, n_ctx=64, n_batch=64, n_threads=2, logits_all=True, verbose=False, lora_path=adapter)
+    model = Llama(base, n_ctx=64, n_batch=64, n_threads=2, logits_all=True, verbose=False, lora_path=adapter,
+                  type_k=0, type_v=0)
     model.eval(TOKENS)
     logits = np.array(model.scores[: len(TOKENS)], dtype=np.float64)
     model.close()
@@ -188,6 +242,7 @@ def main():
             out = folder / f"{kind}-mixed.gguf"
             loragen("convert", folder / f"{kind}-mixed", out, "--base", base)
             check(f"{kind}: ranks and alphas by patterns", difference(host(base, str(out)), wanted), 1e-4)
+        experts(folder)
         # What aborts llama.cpp is refused.
         print(loragen("convert", folder / "llama-peft", folder / "tied.gguf", "--base",
                       "architecture=llama,heads=4,kv-heads=2,tied=yes", fails=True).strip())

@@ -95,10 +95,33 @@ FIELD(loragen_save_options, portable, 28);
 FIELD(loragen_save_options, layers, 32);
 FIELD(loragen_save_options, model, 40);
 
+SIZE(loragen_doctor_options, 32);
+FIELD(loragen_doctor_options, struct_size, 0);
+FIELD(loragen_doctor_options, memory_limit, 8);
+FIELD(loragen_doctor_options, progress, 16);
+FIELD(loragen_doctor_options, payload, 24);
+
+SIZE(loragen_convert_options, 40);
+FIELD(loragen_convert_options, struct_size, 0);
+FIELD(loragen_convert_options, save, 8);
+FIELD(loragen_convert_options, lossy, 16);
+FIELD(loragen_convert_options, note, 24);
+FIELD(loragen_convert_options, payload, 32);
+
+SIZE(loragen_apply_options, 48);
+FIELD(loragen_apply_options, struct_size, 0);
+FIELD(loragen_apply_options, mode, 8);
+FIELD(loragen_apply_options, scale, 16);
+FIELD(loragen_apply_options, base, 24);
+FIELD(loragen_apply_options, note, 32);
+FIELD(loragen_apply_options, payload, 40);
+
 /* The numbers are part of the interface too. */
 _Static_assert(LORAGEN_INTERNAL == 10 && LORAGEN_CANCELLED == 9 && LORAGEN_IO == 2, "statuses");
 _Static_assert(LORAGEN_CONDITION_BITS == 2 && LORAGEN_SPLIT_TEST == 2 && LORAGEN_BFLOAT16 == 2, "kinds");
 _Static_assert(LORAGEN_FORMAT_PEFT == 0 && LORAGEN_FORMAT_SAFETENSORS == 1 && LORAGEN_FORMAT_ONNX == 2, "formats");
 _Static_assert(LORAGEN_FORMAT_DIFFUSERS == 3 && LORAGEN_FORMAT_KOHYA == 4 && LORAGEN_FORMAT_NPZ == 7, "formats");
+_Static_assert(LORAGEN_FORMAT_GGUF == 5 && LORAGEN_FORMAT_ONNX_ADAPTER == 6 && LORAGEN_Q8_0 == 3, "formats");
+_Static_assert(LORAGEN_APPLY_MERGE == 0 && LORAGEN_APPLY_REMOVE == 4 && LORAGEN_NAMING_PEFT == 1, "application");
 
 int main(void) { return 0; }

@@ -106,6 +106,13 @@ int main(int argc, char **argv) {
     adapters.save(work + "/cpp-adapter", loragen::format::peft, {loragen::dtype::bfloat16, true}, 1);
     CLAIM(loragen::adapters(work + "/cpp-adapter").tensor(0).name == adapters.tensor(0).name);
 
+    CLAIM(loragen::compare(adapters, adapters, 0, 1).json().front() == '{');
+    CLAIM(loragen::nearest(adapters, argv[2], 3).text().find("cosine") != std::string_view::npos);
+    const loragen::analysis diagnosis = loragen::diagnose(argv[2]);
+    CLAIM(diagnosis.errors() == 0 && diagnosis.svg().substr(0, 4) == "<svg");
+    CLAIM(status_of([&] { loragen::diagnose(argv[2], 0, [](const loragen::progress &) { return false; }); }) ==
+          LORAGEN_CANCELLED);
+
     if (failures == 0) { std::puts("ok    C++ binding"); }
     return failures != 0;
 }

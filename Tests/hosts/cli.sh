@@ -22,7 +22,7 @@ says() { grep -q -e "$1" "$work/output" || not_so "the output says \"$1\""; }
 
 expect 0 "help teaches" "$loragen" --help
 says "loragen generate"
-for command in train generate info report "corpus check" "corpus list" "corpus unpack"; do
+for command in train generate info report compare nearest doctor convert merge apply "corpus check" "corpus list" "corpus unpack"; do
     # shellcheck disable=SC2086 # two words
     expect 0 "help of $command has an example" "$loragen" $command --help
     says "^ *loragen $command"
@@ -58,6 +58,27 @@ printf '../up\n' >"$work/tasks"
 expect 1 "a task that is a path is refused" "$loragen" generate "$generator" --bits-file "$work/tasks" -o "$work/bad"
 [ ! -e "$work/bad" ] || not_so "nothing is written for a bad list"
 
+expect 0 "verify" "$loragen" verify "$work/one"
+says "0 errors"
+expect 0 "verify --json is JSON" sh -c '"$0" verify "$1" --json | python3 -m json.tool' "$loragen" "$work/one"
+printf '{"model_type":"llama","num_hidden_layers":1,"hidden_size":8,"num_attention_heads":2,"intermediate_size":8,"vocab_size":9}' \
+    >"$work/llama.json"
+expect 1 "an adapter of another model" "$loragen" verify "$work/one" --base "$work/llama.json"
+says "not in the base model"
+
+expect 0 "convert" "$loragen" convert "$work/one" "$work/one.npz"
+expect 0 "converting back" "$loragen" convert "$work/one.npz" "$work/again"
+cmp -s "$work/one/adapter_model.safetensors" "$work/again/adapter_model.safetensors" ||
+    not_so "an adapter converted to .npz and back has the same bytes"
+expect 0 "an .onnx_adapter file" "$loragen" convert "$work/one" "$work/one.onnx_adapter"
+says "note: origin"
+expect 1 "GGUF without a base model" "$loragen" convert "$work/one" "$work/one.gguf"
+says "base model"
+expect 1 "merging into a model of other modules" "$loragen" merge "$work/again/adapter_model.safetensors" "$work/one" \
+    -o "$work/merged.safetensors"
+[ ! -e "$work/merged.safetensors" ] || not_so "nothing is written for a model that does not fit"
+expect 64 "an adapter to put in or --undo" "$loragen" apply "$work/model.onnx" -o "$work/out.onnx"
+
 expect 0 "a good corpus" "$loragen" corpus check "$corpus"
 expect 0 "its list" "$loragen" corpus list "$corpus"
 says "validation"
@@ -68,6 +89,23 @@ mkdir "$work/broken"
 printf '{"path": "a"}\n{"path": 1}\n' >"$work/broken/corpus.jsonl"
 expect 1 "a broken corpus" "$loragen" corpus check "$work/broken"
 says "corpus.jsonl"
+
+expect 0 "comparing" "$loragen" compare "$work/one" "$work/one"
+says "^cosine  *1.000000"
+expect 0 "comparing as JSON" sh -c '"$0" compare "$1" "$1" --json | python3 -m json.tool' "$loragen" "$work/one"
+expect 0 "the nearest of a corpus" "$loragen" nearest "$work/one" "$corpus" -n 2
+[ "$(wc -l <"$work/output")" -eq 3 ] || not_so "a header and two adapters are listed"
+expect 64 "a negative number of neighbours is a usage error" "$loragen" nearest "$work/one" "$corpus" -n -1
+expect 0 "a sound corpus at the doctor's" "$loragen" doctor "$corpus" --picture "$work/corpus.svg"
+says "left out"
+python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$work/corpus.svg" ||
+    not_so "the picture is XML"
+mkdir "$work/sick" && cp -r "$work/one" "$work/sick/a" && cp -r "$work/one" "$work/sick/b"
+printf 'x' >"$work/sick/b/adapter_config.json"
+expect 1 "a sick folder" "$loragen" doctor "$work/sick"
+says "unreadable"
+expect 1 "a sick folder as JSON" sh -c '"$0" doctor "$1" --json >"$1.json"; status=$?
+    python3 -m json.tool "$1.json" || exit 9; exit $status' "$loragen" "$work/sick"
 
 # Ctrl-C, from a process of its own: a shell's background jobs ignore SIGINT.
 expect 130 "Ctrl-C stops a training" python3 - "$loragen" "$corpus" "$work/stopped" <<'EOF'

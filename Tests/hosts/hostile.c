@@ -433,6 +433,15 @@ static void results(void) {
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, not_utf8, LORAGEN_FORMAT_PEFT, NULL));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, 99, NULL));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, INT32_MIN, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_convert(NULL, out, LORAGEN_FORMAT_NPZ, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_convert(out, NULL, LORAGEN_FORMAT_NPZ, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_convert(out, out, 99, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_apply(NULL, out, out, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_apply(out, NULL, out, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_apply(out, out, NULL, NULL));
+    loragen_apply_options applying = LORAGEN_APPLY_OPTIONS_INIT;
+    applying.mode = 99;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_apply(out, out, out, &applying));
     for (int32_t format = 0; format < 3; format++) {
         REFUSES(loragen_adapters_save(adapters, 0, "/does/not/exist/either", format, NULL));
         REFUSES(loragen_adapters_save(adapters, 0, "/proc/nothing", format, NULL));
@@ -441,12 +450,23 @@ static void results(void) {
     loragen_save_options options = LORAGEN_SAVE_OPTIONS_INIT;
     WRONG_SIZES(options.struct_size, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
     options.struct_size = sizeof options;
-    options.dtype = 3;
+    options.dtype = LORAGEN_Q8_0; /* of GGUF alone */
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
+    options.dtype = 4;
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
     options.dtype = -1;
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
     options.dtype = LORAGEN_BFLOAT16;
     options.keep_alpha = INT32_MIN;
+    options.portable = 1;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
+    options.portable = 0;
+    options.layers = -1;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_PEFT, &options));
+    options.layers = 0;
+    options.model = "sd9";
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(adapters, 0, out, LORAGEN_FORMAT_KOHYA, &options));
+    options.model = NULL;
     CLAIM(loragen_adapters_save(adapters, 1, out, LORAGEN_FORMAT_PEFT, &options) == LORAGEN_OK);
     CLAIM(loragen_adapters_save(adapters, 1, out, LORAGEN_FORMAT_PEFT, NULL) == LORAGEN_OK); /* replaces it */
 
@@ -462,6 +482,22 @@ static void results(void) {
     REFUSES(loragen_adapters_open(&read, work));
     CLAIM(loragen_adapters_open(&read, out) == LORAGEN_OK);
     CLAIM(loragen_adapters_count(read) == 1 && loragen_adapters_tensor_count(read) == tensors);
+
+    loragen_verification *verification = poison;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_verify(NULL, out, NULL, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_verify(&verification, NULL, NULL, NULL));
+    CLAIM(verification == NULL);
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_verify(&verification, not_utf8, NULL, NULL));
+    FAILS(LORAGEN_IO, loragen_verify(&verification, "/does/not/exist", NULL, NULL));
+    FAILS(LORAGEN_IO, loragen_verify(&verification, out, "/does/not/exist", NULL));
+    REFUSES(loragen_verify(&verification, out, "/dev/null", NULL));
+    REFUSES(loragen_verify(&verification, out, out, NULL));
+    REFUSES(loragen_verify(&verification, out, NULL, "/does/not/exist"));
+    CLAIM(loragen_verify(&verification, out, NULL, NULL) == LORAGEN_OK);
+    CLAIM(loragen_verification_errors(verification) == 0 && loragen_verification_warnings(NULL) == 0);
+    CLAIM(loragen_verification_json(verification)[0] == '{' && loragen_verification_text(NULL) == NULL);
+    loragen_verification_free(verification);
+    loragen_verification_free(NULL);
 
     struct DLManagedTensor *out_tensor = poison;
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_dlpack(NULL, adapters, 0, 0));
@@ -488,6 +524,64 @@ static void results(void) {
     free((void *)out);
 }
 
+static void analyses(void) {
+    loragen_analysis *analysis = poison;
+    loragen_adapters *adapters = NULL;
+    loragen_generator *generator = NULL;
+    CLAIM(loragen_generator_open(&generator, generator_path) == LORAGEN_OK);
+    loragen_generator_info info = LORAGEN_GENERATOR_INFO_INIT;
+    CLAIM(loragen_generator_describe(generator, &info) == LORAGEN_OK);
+    char *bits = calloc(info.condition_length + 1, 1);
+    memset(bits, '0', info.condition_length);
+    loragen_request request = LORAGEN_REQUEST_INIT;
+    request.bits = bits;
+    CLAIM(generate_lora(&adapters, generator, &request) == LORAGEN_OK);
+    loragen_generator_free(generator);
+    free(bits);
+
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_compare(NULL, adapters, 0, adapters, 0));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_compare(&analysis, NULL, 0, adapters, 0));
+    CLAIM(analysis == NULL);
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_compare(&analysis, adapters, 1, adapters, 0));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_compare(&analysis, adapters, 0, adapters, SIZE_MAX));
+    CLAIM(loragen_compare(&analysis, adapters, 0, adapters, 0) == LORAGEN_OK);
+    CLAIM(loragen_analysis_json(analysis)[0] == '{' && strstr(loragen_analysis_text(analysis), "cosine"));
+    CLAIM(loragen_analysis_svg(analysis) == NULL && loragen_analysis_errors(analysis) == 0);
+    loragen_analysis_free(analysis);
+
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_nearest(&analysis, NULL, 0, corpus_path, 1));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_nearest(&analysis, adapters, 7, corpus_path, 1));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_nearest(&analysis, adapters, 0, NULL, 1));
+    FAILS(LORAGEN_IO, loragen_nearest(&analysis, adapters, 0, "/does/not/exist", 1));
+    REFUSES(loragen_nearest(&analysis, adapters, 0, "/dev/null", 1));
+    CLAIM(loragen_nearest(&analysis, adapters, 0, corpus_path, SIZE_MAX) == LORAGEN_OK);
+    loragen_analysis_free(analysis);
+    loragen_adapters_free(adapters);
+
+    loragen_doctor_options options = LORAGEN_DOCTOR_OPTIONS_INIT;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_doctor(NULL, corpus_path, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_doctor(&analysis, NULL, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_doctor(&analysis, not_utf8, NULL));
+    FAILS(LORAGEN_IO, loragen_doctor(&analysis, "/does/not/exist", &options));
+    REFUSES(loragen_doctor(&analysis, "/dev/zero", &options));
+    int calls = 0;
+    options.progress = cancel;
+    options.payload = &calls;
+    FAILS(LORAGEN_CANCELLED, loragen_doctor(&analysis, corpus_path, &options));
+    CLAIM(calls == 1 && analysis == NULL);
+    options.progress = NULL;
+    options.memory_limit = 1;
+    CLAIM(loragen_doctor(&analysis, corpus_path, &options) == LORAGEN_OK);
+    CLAIM(strstr(loragen_analysis_svg(analysis), "<svg") && loragen_analysis_errors(analysis) == 0);
+    loragen_analysis_free(analysis);
+    options.struct_size = 3;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_doctor(&analysis, corpus_path, &options));
+
+    CLAIM(!loragen_analysis_json(NULL) && !loragen_analysis_text(NULL) && !loragen_analysis_svg(NULL));
+    CLAIM(loragen_analysis_errors(NULL) == 0);
+    loragen_analysis_free(NULL);
+}
+
 int main(int argc, char **argv) {
     if (argc != 4) {
         fprintf(stderr, "usage: %s GENERATOR CORPUS WORK\n", argv[0]);
@@ -502,5 +596,6 @@ int main(int argc, char **argv) {
     generators();
     requests();
     results();
+    analyses();
     return claim_result("survives hostile arguments in every function");
 }

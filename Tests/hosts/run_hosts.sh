@@ -119,6 +119,7 @@ make_with_cli() {
     "$cli" generate "$generator" --bits "$bits" --seed 7 --format onnx -o "$work/out-cli/adapter.onnx"
 }
 part "example on the command line" make_with_cli
+part "ONNX neighbours" python3 "$here/neighbours.py" "$work/out-cli/adapter"
 part "command line" "$here/cli.sh" "$cli" "$generator" "$corpus" "$(fresh)" "$bits"
 for language in $languages cli; do
     part "C and $language write the same bytes" diff -r "$work/out-c" "$work/out-$language"

@@ -153,27 +153,65 @@ enum class format : std::int32_t {
     peft = LORAGEN_FORMAT_PEFT,
     safetensors = LORAGEN_FORMAT_SAFETENSORS,
     onnx = LORAGEN_FORMAT_ONNX,
+    diffusers = LORAGEN_FORMAT_DIFFUSERS,
+    kohya = LORAGEN_FORMAT_KOHYA,
+    gguf = LORAGEN_FORMAT_GGUF,
+    onnx_adapter = LORAGEN_FORMAT_ONNX_ADAPTER,
+    npz = LORAGEN_FORMAT_NPZ,
 };
 
 enum class dtype : std::int32_t {
     float32 = LORAGEN_FLOAT32,
     float16 = LORAGEN_FLOAT16,
     bfloat16 = LORAGEN_BFLOAT16,
+    q8_0 = LORAGEN_Q8_0, // GGUF alone
 };
 
 struct save_options {
     loragen::dtype dtype = dtype::float32;
     bool keep_alpha = false;
+    std::string base;      // GGUF: the base model's GGUF file, config.json or folder
+    bool peft_names = false; // .onnx_adapter: PEFT's keys and shapes instead of Olive's
+    bool portable = false; // only what every host of language models loads and computes alike
+    int layers = 0;        // of the base model, for `portable`. 0: as many as the adapter reaches
+    std::string model;     // kohya: "sd1", "sdxl" or "flux"; empty: what the modules say
 };
 
+/// What a check of an adapter found.
+class verification {
+public:
+    /// Checks the adapter at `adapter`, in any format, against the base model at `base` and the norms of the corpus at
+    /// `corpus`; either may be empty.
+    explicit verification(const std::string &adapter, const std::string &base = {}, const std::string &corpus = {}) {
+        loragen_verification *handle = nullptr;
+        detail::check(loragen_verify(&handle, adapter.c_str(), base.empty() ? nullptr : base.c_str(),
+                                     corpus.empty() ? nullptr : corpus.c_str()));
+        handle_.reset(handle);
+    }
+
+    std::size_t errors() const noexcept { return loragen_verification_errors(handle_.get()); }
+    std::size_t warnings() const noexcept { return loragen_verification_warnings(handle_.get()); }
+    std::string_view text() const { return detail::text(loragen_verification_text(handle_.get())); }
+    std::string_view json() const { return detail::text(loragen_verification_json(handle_.get())); }
+
+private:
+    detail::owner<loragen_verification, loragen_verification_free> handle_;
+};
 
 /// One or more adapters of one layout, in memory.
 class adapters {
 public:
-    /// Reads a PEFT folder, or a .safetensors file that this library wrote.
+    /// Reads an adapter in any format; see loragen_adapters_open().
     explicit adapters(const std::string &path) {
         loragen_adapters *handle = nullptr;
         detail::check(loragen_adapters_open(&handle, path.c_str()));
+        handle_.reset(handle);
+    }
+
+    /// The same with the base model, for a GGUF file of another origin; as `save_options::base`.
+    adapters(const std::string &path, const std::string &base) {
+        loragen_adapters *handle = nullptr;
+        detail::check(loragen_adapters_open_for(&handle, path.c_str(), base.empty() ? nullptr : base.c_str()));
         handle_.reset(handle);
     }
 
@@ -226,6 +264,11 @@ public:
         loragen_save_options c_options = LORAGEN_SAVE_OPTIONS_INIT;
         c_options.dtype = static_cast<std::int32_t>(options.dtype);
         c_options.keep_alpha = options.keep_alpha;
+        c_options.base = options.base.empty() ? nullptr : options.base.c_str();
+        c_options.naming = options.peft_names ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE;
+        c_options.portable = options.portable;
+        c_options.layers = options.layers;
+        c_options.model = options.model.empty() ? nullptr : options.model.c_str();
         detail::check(
             loragen_adapters_save(get(), sample, path.c_str(), static_cast<std::int32_t>(format), &c_options));
     }
@@ -312,6 +355,30 @@ public:
     /// generate_lora().
     adapters generate(const request &request) const {
         detail::callback_guard guard(request.progress);
+        loragen_request c_request = asked(request, guard);
+        loragen_adapters *handle = nullptr;
+        guard.check(generate_lora(&handle, get(), &c_request));
+        return adapters(handle);
+    }
+
+    /// loragen_generate_file(): one sample, written while it is made, with at most `memory_limit` bytes (0: no limit).
+    void generate_file(const request &request, const std::string &path, loragen::format format = format::peft,
+                       save_options options = {}, std::uint64_t memory_limit = 0, std::int32_t sample = 0) const {
+        detail::callback_guard guard(request.progress);
+        loragen_request c_request = asked(request, guard);
+        loragen_file_options c_options = LORAGEN_FILE_OPTIONS_INIT;
+        c_options.format = static_cast<std::int32_t>(format);
+        c_options.dtype = static_cast<std::int32_t>(options.dtype);
+        c_options.keep_alpha = options.keep_alpha;
+        c_options.sample = sample;
+        c_options.memory_limit = memory_limit;
+        guard.check(loragen_generate_file(get(), &c_request, path.c_str(), &c_options));
+    }
+
+    loragen_generator *get() const noexcept { return handle_.get(); }
+
+private:
+    static loragen_request asked(const request &request, detail::callback_guard &guard) {
         loragen_request c_request = LORAGEN_REQUEST_INIT;
         c_request.condition = request.condition.empty() ? nullptr : request.condition.data();
         c_request.condition_length = request.condition.size();
@@ -323,14 +390,9 @@ public:
         c_request.sampler = detail::c_string(request.sampler);
         c_request.progress = guard.function();
         c_request.payload = &guard;
-        loragen_adapters *handle = nullptr;
-        guard.check(generate_lora(&handle, get(), &c_request));
-        return adapters(handle);
+        return c_request;
     }
 
-    loragen_generator *get() const noexcept { return handle_.get(); }
-
-private:
     detail::owner<loragen_generator, loragen_generator_free> handle_;
 };
 
@@ -406,6 +468,54 @@ private:
     detail::owner<loragen_corpus, loragen_corpus_free> handle_;
 };
 
+/// What was measured on adapters.
+class analysis {
+public:
+    /// By the schema in docs/doctor.md.
+    std::string_view json() const { return detail::text(loragen_analysis_json(get())); }
+    /// For people.
+    std::string_view text() const { return detail::text(loragen_analysis_text(get())); }
+    /// A picture; empty unless it comes from diagnose().
+    std::string_view svg() const { return detail::text(loragen_analysis_svg(get())); }
+    /// Findings that stand in the way of training.
+    std::size_t errors() const noexcept { return loragen_analysis_errors(get()); }
+
+    /// Takes over a handle of the C interface.
+    explicit analysis(loragen_analysis *handle) noexcept : handle_(handle) {}
+    loragen_analysis *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<loragen_analysis, loragen_analysis_free> handle_;
+};
+
+/// Two samples side by side, as updates of the base model.
+inline analysis compare(const adapters &a, const adapters &b, std::size_t sample_a = 0, std::size_t sample_b = 0) {
+    loragen_analysis *handle = nullptr;
+    detail::check(loragen_compare(&handle, a.get(), sample_a, b.get(), sample_b));
+    return analysis(handle);
+}
+
+/// The adapters below a folder that are most similar to a sample; 0: all.
+inline analysis nearest(const adapters &adapters, const std::string &folder, std::size_t count = 0,
+                        std::size_t sample = 0) {
+    loragen_analysis *handle = nullptr;
+    detail::check(loragen_nearest(&handle, adapters.get(), sample, folder.c_str(), count));
+    return analysis(handle);
+}
+
+/// loragen_doctor(): a folder of adapters before training.
+inline analysis diagnose(const std::string &path, std::uint64_t memory_limit = 0,
+                         const progress_callback &progress = {}) {
+    detail::callback_guard guard(progress);
+    loragen_doctor_options options = LORAGEN_DOCTOR_OPTIONS_INIT;
+    options.memory_limit = memory_limit;
+    options.progress = guard.function();
+    options.payload = &guard;
+    loragen_analysis *handle = nullptr;
+    guard.check(loragen_doctor(&handle, path.c_str(), &options));
+    return analysis(handle);
+}
+
 struct training_options {
     std::string method = "cond-pdiff";
     std::string preset;     // empty: "default"
@@ -431,6 +541,67 @@ inline void train(const corpus &corpus, const std::string &path, const training_
     c_options.progress = guard.function();
     c_options.payload = &guard;
     guard.check(loragen_train(corpus.get(), path.c_str(), &c_options));
+}
+
+namespace detail {
+
+/// Keeps the remarks of a call; a failure to keep one cancels it.
+inline std::int32_t keep_note(const char *message, void *payload) noexcept {
+    try {
+        static_cast<std::vector<std::string> *>(payload)->emplace_back(message);
+        return 0;
+    } catch (...) {
+        return 1;
+    }
+}
+
+}  // namespace detail
+
+/// Writes an adapter in another format; what comes back is what the new file does not have. `lossy` allows changes of
+/// numbers beyond rounding.
+inline std::vector<std::string> convert(const std::string &source, const std::string &target, loragen::format format,
+                                        const save_options &options = {}, bool lossy = false) {
+    loragen_save_options save = LORAGEN_SAVE_OPTIONS_INIT;
+    save.dtype = static_cast<std::int32_t>(options.dtype);
+    save.keep_alpha = options.keep_alpha;
+    save.base = detail::c_string(options.base);
+    save.naming = options.peft_names ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE;
+    save.portable = options.portable;
+    save.layers = options.layers;
+    save.model = detail::c_string(options.model);
+    std::vector<std::string> notes;
+    loragen_convert_options c_options = LORAGEN_CONVERT_OPTIONS_INIT;
+    c_options.save = &save;
+    c_options.lossy = lossy;
+    c_options.note = detail::keep_note;
+    c_options.payload = &notes;
+    detail::check(
+        loragen_convert(source.c_str(), target.c_str(), static_cast<std::int32_t>(format), &c_options));
+    return notes;
+}
+
+enum class apply_mode : std::int32_t {
+    merge = LORAGEN_APPLY_MERGE,
+    unmerge = LORAGEN_APPLY_UNMERGE,
+    inject = LORAGEN_APPLY_INJECT,
+    inputs = LORAGEN_APPLY_INPUTS,
+    remove = LORAGEN_APPLY_REMOVE,
+};
+
+/// Applies an adapter in any format to a model's files; see loragen_apply(). `adapter` is empty for `remove`. Remarks
+/// come back.
+inline std::vector<std::string> apply(const std::string &model, const std::string &adapter, const std::string &target,
+                                      apply_mode mode = apply_mode::merge, double scale = 1,
+                                      const std::string &base = {}) {
+    std::vector<std::string> notes;
+    loragen_apply_options options = LORAGEN_APPLY_OPTIONS_INIT;
+    options.mode = static_cast<std::int32_t>(mode);
+    options.scale = scale;
+    options.base = detail::c_string(base);
+    options.note = detail::keep_note;
+    options.payload = &notes;
+    detail::check(loragen_apply(model.c_str(), detail::c_string(adapter), target.c_str(), &options));
+    return notes;
 }
 
 static_assert(std::is_nothrow_move_constructible_v<generator> && !std::is_copy_constructible_v<generator>);

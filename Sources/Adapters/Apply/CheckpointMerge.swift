@@ -87,7 +87,8 @@ enum CheckpointMerge {
             guard let name = member.value.string, names.contains(name) else {
                 throw LoragenError(
                     .format,
-                    "\(path): 'weight_map' gives '\(shortened(member.name))' \(member.value.kind); expected a file beside it")
+                    "\(path): 'weight_map' gives '\(shortened(member.name))' \(member.value.kind); expected a file beside it"
+                )
             }
             shards.insert(name)
         }
@@ -105,7 +106,8 @@ enum CheckpointMerge {
             let order: WeightUpdate.Order
             let expected: [Int]
             switch module.kind {
-            case .linear, .convolution: (order, expected) = (.outputsFirst, [module.outputs, module.inputs] + module.kernel)
+            case .linear, .convolution:
+                (order, expected) = (.outputsFirst, [module.outputs, module.inputs] + module.kernel)
             case .transposedLinear, .embedding: (order, expected) = (.inputsFirst, [module.inputs, module.outputs])
             }
             if tensor.shape != expected {
@@ -114,7 +116,9 @@ enum CheckpointMerge {
                     "\(files[file].path): tensor '\(shortened(tensor.name))' is \(tensor.shape); module '\(module.name)' of "
                         + "the adapter needs \(expected). Is it the adapter's base model?")
             }
-            if module.kind == .embedding, !files.contains(where: { $0.tensors.contains { $0.name.hasSuffix("lm_head.weight") } }) {
+            if module.kind == .embedding,
+                !files.contains(where: { $0.tensors.contains { $0.name.hasSuffix("lm_head.weight") } })
+            {
                 try note("module '\(module.name)': if the model's output layer shares this table, it changes too")
             }
             let start = files[file].dataStart
@@ -144,7 +148,8 @@ enum CheckpointMerge {
             throw LoragenError(
                 .mismatch,
                 "\(files.map(\.path).joined(separator: ", ")): \(found.isEmpty ? "no tensor" : "more than one tensor") for "
-                    + "the weight of module '\(module)'; expected '\(shortened(name))'. Is it the adapter's base model?")
+                    + "the weight of module '\(module)'; expected '\(shortened(name))'. Is it the adapter's base model?"
+            )
         }
         return first
     }

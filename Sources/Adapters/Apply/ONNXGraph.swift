@@ -182,7 +182,8 @@ extension ONNXGraph.Initializer {
             let length = entries["length"].map { Int($0) ?? -1 }
             guard let offset, offset >= 0, (length ?? 0) >= 0 else {
                 throw reader.error(
-                    "initializer '\(shortened(name))' has an offset or length that is no number", field.whole.lowerBound)
+                    "initializer '\(shortened(name))' has an offset or length that is no number", field.whole.lowerBound
+                )
             }
             data = .outside(location: location, offset: offset, length: length)
         } else if let raw {

@@ -40,7 +40,8 @@ enum ONNXInjection {
                 let shape = side == 0 ? [module.inputs, module.rank] : [module.rank, module.outputs]
                 try edit.addTensor(
                     name, shape: shape, type: type, isInput: asInputs,
-                    values: asInputs ? nil : (adapter, adapter.layout.parts[i].a + side, side == 1 ? scale * module.scale : 1))
+                    values: asInputs
+                        ? nil : (adapter, adapter.layout.parts[i].a + side, side == 1 ? scale * module.scale : 1))
             }
             for (k, layer) in found.enumerated() {
                 try edit.addNodes(after: layer.node, k == 0 ? module.name : "\(module.name)#\(k)", names)
@@ -110,7 +111,9 @@ enum ONNXInjection {
             // In a model with inputs the rank is open, and 0 without an adapter.
             let open = name.hasSuffix(".lora_A.weight") ? 1 : 0
             var tensor = ProtoWriter()
-            for (i, dimension) in shape.enumerated() { tensor.add(1, varint: UInt64(isInput && i == open ? 0 : dimension)) }
+            for (i, dimension) in shape.enumerated() {
+                tensor.add(1, varint: UInt64(isInput && i == open ? 0 : dimension))
+            }
             tensor.add(2, varint: UInt64(code))
             tensor.add(8, text: name)
             if let (adapter, index, scale) = values {
@@ -150,7 +153,13 @@ enum ONNXInjection {
         /// Renames the layer's output and puts the nodes that make it anew after the layer.
         mutating func addNodes(after index: Int, _ name: String, _ tensors: [String]) throws(LoragenError) {
             let node = graph.nodes[index]
-            guard let input = node.inputs.first, node.outputs.count == 1 else { return }
+            guard let input = node.inputs.first, node.outputs.count == 1, after[node.field.whole.lowerBound] == nil
+            else {
+                throw LoragenError(
+                    .mismatch,
+                    "\(graph.reader.source): the layer of module '\(name)' has \(node.outputs.count) outputs, or is that of "
+                        + "another module too")
+            }
             let output = node.outputs[0]
             try rename(node, node.outputFields[0], to: output + ONNXInjection.baseSuffix)
             var nodes = ProtoWriter()
@@ -195,7 +204,8 @@ enum ONNXInjection {
             if graph.file.size - graph.graph.whole.count + head.bytes.count + size > ONNXInjection.sizeLimit {
                 throw LoragenError(
                     .unsupported,
-                    "\(target): the model would pass 2 GiB, which an ONNX file cannot; keep its weights as external data")
+                    "\(target): the model would pass 2 GiB, which an ONNX file cannot; keep its weights as external data"
+                )
             }
             for location in graph.locations {
                 let file = try MappedFile(path: joinPath(splitPath(model).folder, location))
@@ -207,7 +217,11 @@ enum ONNXInjection {
             }
             for field in graph.modelFields {
                 if field.whole != graph.graph.whole {
-                    if let other = replaced[field.whole.lowerBound] { try file.append(other) } else { try append(field.whole) }
+                    if let other = replaced[field.whole.lowerBound] {
+                        try file.append(other)
+                    } else {
+                        try append(field.whole)
+                    }
                     continue
                 }
                 try file.append(head.bytes)

@@ -75,7 +75,8 @@ extension ONNXGraph {
         throw LoragenError(
             .mismatch,
             "\(path): no layer of the model is module '\(module.name)' [\(module.outputs), \(module.inputs)]; layers of "
-                + "that size are: \(fitting.isEmpty ? "none" : fitting.prefix(5).map { $0.names[0] }.joined(separator: ", "))")
+                + "that size are: \(fitting.isEmpty ? "none" : fitting.prefix(5).map { $0.names[0] }.joined(separator: ", "))"
+        )
     }
 
     private func layer(of index: Int) throws(LoragenError) -> ONNXLayer? {

@@ -38,7 +38,8 @@ enum ONNXMerge {
             default:
                 throw LoragenError(
                     .unsupported,
-                    "\(model): initializer '\(shortened(layer.weight.name))' does not hold its \(size) bytes in one piece")
+                    "\(model): initializer '\(shortened(layer.weight.name))' does not hold its \(size) bytes in one piece"
+                )
             }
         }
         try ONNXFiles.check(graph, target, changes: Set(outside.keys))

@@ -68,7 +68,9 @@ struct ProtoReader {
     }
 
     private func skip(_ count: UInt64, _ position: inout Int, _ end: Int) throws(LoragenError) -> Range<Int> {
-        if count > UInt64(end - position) { throw error("a field of \(count) bytes, but \(end - position) are left", position) }
+        if count > UInt64(end - position) {
+            throw error("a field of \(count) bytes, but \(end - position) are left", position)
+        }
         defer { position += Int(count) }
         return position..<(position + Int(count))
     }

@@ -32,7 +32,8 @@ struct WeightUpdate {
         if module.groups > 1 {
             throw LoragenError(
                 .unsupported,
-                "module '\(module.name)': the update of a convolution in \(module.groups) groups cannot be merged, as in PEFT")
+                "module '\(module.name)': the update of a convolution in \(module.groups) groups cannot be merged, as in PEFT"
+            )
         }
         if module.hasMagnitude && scale != 1 {
             throw LoragenError(

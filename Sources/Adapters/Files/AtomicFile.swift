@@ -1,3 +1,4 @@
+import COnnxABI
 import Glibc
 import Tensor
 
@@ -22,6 +23,9 @@ public final class AtomicFile {
     private var written: UInt64 = 0
     private let limit: UInt64
     private static let bufferSize = 1 << 18
+    /// Up to here the system was asked to write to the disk.
+    private var flushing: UInt64 = 0
+    private static let flushingSize: UInt64 = 16 << 20
 
     /// Opens the temporary file. `expectedSize` is set aside on the disk at once, so that a full disk shows early.
     /// Throws `.io` when the folder does not exist or is not writable, or the path is a folder.
@@ -177,8 +181,21 @@ public final class AtomicFile {
                 throw .system("cannot write past byte \(written)", path, EIO)
             }
             written += UInt64(count)
+            startFlushing()
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
         }
+    }
+}
+
+extension AtomicFile {
+    /// Sends what has gathered on its way to the disk, so that the disk works while the next bytes are made and the flush
+    /// at the end finds little to do. Only a hint: what fails here shows in that flush.
+    private func startFlushing() {
+        let (begin, count) = (flushing, written - flushing)
+        if count < Self.flushingSize { return }
+        flushing = written
+        _ = lgo_sync_file_range(
+            descriptor, Int(clamping: begin), Int(clamping: count), UInt32(LGO_SYNC_FILE_RANGE_WRITE))
     }
 }
 

@@ -46,6 +46,12 @@ public struct AdapterStream {
             try emit(modules, all, into: file)
             try file.commit()
         case .peft:
+            // Their names change in a PEFT folder.
+            guard !layout.modules.contains(where: { DiffusionName($0.name) != nil }) else {
+                throw LoragenError(
+                    .unsupported, "an adapter of a diffusion pipeline needs to be in memory to become a PEFT folder; write it "
+                        + "without a memory limit, or as a safetensors file")
+            }
             let config = try PEFTConfig.text(for: form, metadata: metadata())
             func all() throws(LoragenError) -> [String: String] { try PEFTFolder.metadata(metadata()) }
             let folder = try AtomicFolder(path: path)

@@ -21,7 +21,9 @@ struct ByteReader {
     }
 
     /// The next bytes, which stay valid as long as the file's.
-    mutating func take(_ count: UInt64, _ what: @autoclosure () -> String) throws(LoragenError) -> UnsafeRawBufferPointer {
+    mutating func take(_ count: UInt64, _ what: @autoclosure () -> String) throws(LoragenError)
+        -> UnsafeRawBufferPointer
+    {
         guard position >= 0, position <= bytes.count, count <= UInt64(bytes.count - position) else {
             throw error("\(what()) takes \(count) bytes, but the file ends at byte \(bytes.count)")
         }

@@ -3,6 +3,9 @@ import Tensor
 /// What `adapter_config.json` says, as far as it bears on the numbers. PEFT 0.21.2, LoraConfig.
 struct PEFTConfig {
     static let fileName = "adapter_config.json"
+    private static let taskTypes = [
+        "SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION",
+    ]
 
     let source: String
     let rank: Int
@@ -10,6 +13,10 @@ struct PEFTConfig {
     let scaling: ModuleScaling
     let baseModel: String?
     let targets: PEFTTargets
+    /// Parameters that are adapted without a module of their own: experts.
+    let targetParameters: [String]
+    /// Of the PEFT that wrote the file.
+    let version: (major: Int, minor: Int)?
     /// DoRA.
     let usesMagnitudes: Bool
     /// The linear layers keep their weights transposed.
@@ -46,11 +53,27 @@ struct PEFTConfig {
         case .string(let name): baseModel = name
         default: throw Self.wrong(json, "base_model_name_or_path", "a string or null", source)
         }
-        targets = try PEFTTargets(json, source: source)
+        switch json["target_parameters"] ?? .null {
+        case .null: targetParameters = []
+        case .array(let list) where list.allSatisfy({ $0.string?.isEmpty == false }):
+            targetParameters = list.compactMap(\.string)
+        default: throw Self.wrong(json, "target_parameters", "a list of names", source)
+        }
+        let numbers = json["peft_version"]?.string?.split(separator: ".").prefix(2).map { Int($0) } ?? []
+        if numbers.count == 2, let major = numbers[0], let minor = numbers[1] {
+            version = (major, minor)
+        } else {
+            version = nil
+        }
+        targets = try PEFTTargets(json, isOptional: !targetParameters.isEmpty, source: source)
         usesMagnitudes = try Self.flag(json, "use_dora", source)
         isTransposed = try Self.flag(json, "fan_in_fan_out", source)
         var metadata: [String: String] = [:]
-        if let task = json["task_type"]?.string { metadata["peft.task_type"] = task }
+        switch json["task_type"] ?? .null {
+        case .null: break
+        case .string(let task) where Self.taskTypes.contains(task): metadata["peft.task_type"] = task
+        default: throw Self.wrong(json, "task_type", "null or one of \(Self.taskTypes.joined(separator: " "))", source)
+        }
         if let revision = json["revision"]?.string { metadata["peft.revision"] = revision }
         self.metadata = metadata
     }
@@ -98,7 +121,7 @@ struct PEFTConfig {
         }
         let switches: [(field: String, means: String)] = [
             ("lora_bias", "a bias in lora_B"), ("modules_to_save", "fully trained modules"),
-            ("trainable_token_indices", "trained tokens"), ("target_parameters", "adapted parameters (experts)"),
+            ("trainable_token_indices", "trained tokens"),
             ("layer_replication", "replicated layers"), ("use_qalora", "QALoRA"), ("use_bdlora", "BD-LoRA"),
             ("alora_invocation_tokens", "activated LoRA"), ("kasa_config", "KaSA"), ("velora_config", "VeLoRA"),
             ("monteclora_config", "MonteCLoRA"), ("arrow_config", "Arrow"),

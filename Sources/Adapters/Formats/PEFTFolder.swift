@@ -44,8 +44,9 @@ public enum PEFTFolder {
 struct PEFTTensors: Sendable {
     let layout: Layout
     let file: SafetensorsFile
-    /// In the order of `layout.tensors`.
-    let tensors: [SafetensorsTensor]
+    /// In the order of `layout.tensors`; `nil` for those of experts, which are parts of other tensors.
+    let tensors: [SafetensorsTensor?]
+    private let experts: [PEFTExperts<SafetensorsTensor>]
 
     init(file: SafetensorsFile, config: PEFTConfig) throws(LoragenError) {
         for tensor in file.tensors where !tensor.type.isFloat {
@@ -54,20 +55,20 @@ struct PEFTTensors: Sendable {
                 "\(file.path): tensor '\(shortened(tensor.name))' is \(tensor.type.rawValue); expected F32, F16, BF16 or "
                     + "F64")
         }
-        let parts = try PEFTParts.sorted(
+        var parts = try PEFTParts.sorted(
             file.tensors.map { .init(name: $0.name, shape: $0.shape, value: $0) }, source: file.path)
-        layout = try PEFTFolder.layout(of: parts, config: config, source: file.path)
+        experts = try PEFTExperts.taken(from: &parts, config: config, source: file.path)
+        let layout = try PEFTFolder.layout(of: parts, experts: experts, config: config, source: file.path)
+        self.layout = layout
         self.file = file
-        var tensors: [SafetensorsTensor] = []
-        tensors.reserveCapacity(layout.tensors.count)
-        for module in layout.modules {
-            guard let part = parts[ByteKey(module.name)], let a = part.a, let b = part.b else {
-                throw LoragenError(.internalError, "\(file.path): module '\(module.name)' was lost")
+        tensors = layout.tensors.map { place in
+            let part = parts[ByteKey(layout.modules[place.module].name)]
+            switch place.role {
+            case .a: return part?.a?.value
+            case .b: return part?.b?.value
+            case .magnitude: return part?.magnitude?.value
             }
-            tensors += [a.value, b.value]
-            if let magnitude = part.magnitude { tensors.append(magnitude.value) }
         }
-        self.tensors = tensors
     }
 
     /// What this library noted when it wrote the weights.
@@ -77,7 +78,16 @@ struct PEFTTensors: Sendable {
     func adapter(metadata: [String: String]) throws(LoragenError) -> Adapter {
         let adapter = try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
             for (tensor, place) in zip(tensors, layout.tensors) {
+                guard let tensor else { continue }
                 try file.read(tensor, into: UnsafeMutableBufferPointer(rebasing: target[place.range]))
+            }
+            if experts.isEmpty { return }
+            var places: [ByteKey: Int] = [:]
+            for (i, module) in layout.modules.enumerated() { places[ByteKey(module.name)] = i }
+            for fused in experts {
+                try fused.store(in: target, of: layout, places: places) { (tensor) throws(LoragenError) in
+                    try file.floats(tensor.name)
+                }
             }
         }
         try adapter.checkFinite(source: file.path)

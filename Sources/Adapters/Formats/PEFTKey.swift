@@ -155,3 +155,6 @@ struct PEFTParts<Value> {
         return module
     }
 }
+
+extension PEFTParts: Sendable where Value: Sendable {}
+extension PEFTParts.Part: Sendable where Value: Sendable {}

@@ -8,11 +8,17 @@ extension PEFTFolder {
     ) throws(LoragenError) -> Layout {
         let parts = try PEFTParts.sorted(
             tensors.map { .init(name: $0.name, shape: $0.shape, value: ()) }, source: source)
-        return try layout(of: parts, config: PEFTConfig(json: json, source: source), source: source)
+        let config = try PEFTConfig(json: json, source: source)
+        if !config.targetParameters.isEmpty {
+            throw LoragenError(
+                .unsupported,
+                "\(source): 'target_parameters' asks for fused experts, which this library reads from PEFT folders")
+        }
+        return try layout(of: parts, experts: [], config: config, source: source)
     }
 
     static func layout<Value>(
-        of parts: [ByteKey: PEFTParts<Value>], config: PEFTConfig, source: String
+        of parts: [ByteKey: PEFTParts<Value>], experts: [PEFTExperts<Value>], config: PEFTConfig, source: String
     ) throws(LoragenError) -> Layout {
         var modules: [ModuleShape] = []
         modules.reserveCapacity(parts.count)
@@ -20,6 +26,7 @@ extension PEFTFolder {
             modules.append(try part.module(name.text, config: config, source: source))
         }
         do throws(LoragenError) {
+            for fused in experts { modules += try fused.modules() }
             return try Layout(modules: modules, baseModel: config.baseModel, targetModules: config.targets.plainList)
         } catch {
             throw LoragenError(.unsupported, "\(source): \(error.message)")

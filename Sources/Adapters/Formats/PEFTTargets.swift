@@ -26,15 +26,17 @@ struct PEFTTargets {
     private let layerNames: [String]
     private let source: String
 
-    init(_ json: JSON, source: String) throws(LoragenError) {
+    /// `isOptional`: the config may do without `target_modules`, and then adapts no module by name.
+    init(_ json: JSON, isOptional: Bool, source: String) throws(LoragenError) {
         self.source = source
-        guard let targets = try Self.names(json, "target_modules", source) else {
+        let targets = try Self.names(json, "target_modules", isOptional: isOptional, source)
+        guard let targets = targets ?? (isOptional ? .list([]) : nil) else {
             throw PEFTConfig.wrong(
                 json, "target_modules",
                 "a list of module names (without it PEFT takes its own default and ignores the other tensors)", source)
         }
         self.targets = targets
-        excluded = try Self.names(json, "exclude_modules", source)
+        excluded = try Self.names(json, "exclude_modules", isOptional: true, source)
         switch json["layers_to_transform"] ?? .null {
         case .null: layers = nil
         case .integer(let layer): layers = [Int(layer)]
@@ -50,7 +52,9 @@ struct PEFTTargets {
         }
     }
 
-    private static func names(_ json: JSON, _ field: String, _ source: String) throws(LoragenError) -> Names? {
+    private static func names(
+        _ json: JSON, _ field: String, isOptional: Bool, _ source: String
+    ) throws(LoragenError) -> Names? {
         switch json[field] ?? .null {
         case .null: return nil
         case .string(let text) where text.lowercased() == "all-linear" && field == "target_modules": return .allLinear
@@ -62,7 +66,7 @@ struct PEFTTargets {
                         + "read; write a list of module names or their endings there")
             }
             return .pattern(pattern, text)
-        case .array(let list) where list.isEmpty && field != "target_modules": return nil
+        case .array(let list) where list.isEmpty && isOptional: return nil
         case .array(let list) where !list.isEmpty && list.allSatisfy({ $0.string?.isEmpty == false }):
             return .list(list.compactMap(\.string).sorted(by: precedes))
         default: throw PEFTConfig.wrong(json, field, "a list of module names", source)

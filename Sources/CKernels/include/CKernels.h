@@ -174,6 +174,42 @@ void lk_conv_forward(lk_type type, const lk_conv *geometry, const void *packed, 
 void lk_conv_weight_gradient(lk_type type, const lk_conv *geometry, const void *fine, const void *coarse, void *d,
                              size_t first, size_t n, size_t rowFirst, size_t rowLast, void *scratch);
 
+// ---- The same with fewer multiplications, where that pays: float, stride 1, kernels of 3 to 7 (winograd.inl)
+
+// Strips of tiles that cover the output, strips in a chunk of work, working memory of a chunk; zero strips: does not pay
+typedef struct {
+    size_t strips, chunk, scratch;
+} lk_winograd_plan;
+lk_winograd_plan lk_winograd_planned(const lk_conv *geometry);
+lk_winograd_plan lk_winograd_planned_gradient(const lk_conv *geometry);
+
+// packed [8 * inputs * outputs]; output channels [first, last), first a multiple of 8
+void lk_winograd_pack(const lk_conv *geometry, const float *weight, float *packed, size_t first, size_t last);
+// Strips [first, first + strips) of all output channels of one sample. bias and fusion may be null.
+void lk_winograd_forward(const lk_conv *geometry, const float *packed, const float *bias, const float *x, float *y,
+                         size_t first, size_t strips, float *scratch, const lk_conv_fusion *fusion);
+// The gradient of the weight before its last transform: sums [8, inputs, outputs], set or added to, over these strips
+// of one sample. The geometry is not transposed: fine is its input, coarse its output.
+void lk_winograd_gradient_sums(const lk_conv *geometry, const float *fine, const float *coarse, float *sums,
+                               size_t first, size_t strips, bool accumulate, float *scratch);
+// d [outputs, inputs, kernel] from the sums, for the output channels [first, last)
+void lk_winograd_gradient(const lk_conv *geometry, const float *sums, float *d, size_t first, size_t last);
+
+// ---- Matrix product from packed operands (gemm.inl)
+
+// Columns of a panel of b, and tiles that winograd.inl handles together; the most that one packed block is deep
+enum { LK_STRIP = 48, LK_GEMM_DEPTH = 512 };
+
+// op(a) [rows, depth], rows [first, last), first a multiple of 8, to packed [rows * depth]
+void lk_gemm_pack_rows(lk_type type, size_t rows, size_t depth, const void *a, size_t lda, bool transposed, void *packed,
+                       size_t first, size_t last);
+// op(b) [depth, columns], its panels [first, last), to packed [columns rounded up to panels, times depth]
+void lk_gemm_pack_columns(lk_type type, size_t columns, size_t depth, const void *b, size_t ldb, bool transposed,
+                          void *packed, size_t first, size_t last);
+// c [rows, columns] = a b, or c += when `accumulate`, for these rows (rowFirst a multiple of 8) and panels
+void lk_gemm_block(lk_type type, size_t rows, size_t columns, size_t depth, const void *a, const void *b, void *c,
+                   size_t ldc, bool accumulate, size_t rowFirst, size_t rowLast, size_t panelFirst, size_t panelLast);
+
 // ---- Matrix product with few rows (skinny.inl)
 
 // c[m, n] = sum over k of a[m, k] b(k, n) for m < rows; a is [rows, depth] contiguous.

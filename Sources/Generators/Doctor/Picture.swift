@@ -91,13 +91,15 @@ struct Axes {
         picture.text(title, left, top - 12, size: 12, bold: true)
         for tick in yTicks {
             picture.line([(left, y(tick)), (left + width, y(tick))], colour: Picture.faint, width: 0.5)
-            picture.text(compact(tick), left - 6, y(tick) + 4, anchor: "end")
+            picture.text(label(tick), left - 6, y(tick) + 4, anchor: "end")
         }
         for tick in xTicks {
             picture.line([(x(tick), top + height), (x(tick), top + height + 4)], colour: Picture.ink, width: 1)
-            picture.text(compact(tick), x(tick), top + height + 17, anchor: "middle")
+            picture.text(label(tick), x(tick), top + height + 17, anchor: "middle")
         }
         picture.line([(left, top), (left, top + height), (left + width, top + height)], colour: Picture.ink, width: 1)
         picture.text(xLabel, left + width / 2, top + height + 34, anchor: "middle")
     }
+
+    private func label(_ tick: Double) -> String { tick == tick.rounded() ? decimal(tick, 0) : compact(tick) }
 }

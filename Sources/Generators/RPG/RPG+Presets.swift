@@ -7,10 +7,10 @@ extension RPG {
         "tokens": "flatten", "tokenSize": 1536, "position": "grid", "state": "auto",
         "recurrence": "residual-mamba", "width": 512, "outputWidth": 0, "stateSize": 32, "conditionWidth": 512,
         "conditionTokens": 0,
-        "denoiser": "perceptron", "channels": "8,16,8", "kernel": 7, "denoiserWidth": 256, "blocks": 2, "dropout": 0.1,
-        "steps": 2000, "batch": 32, "diffusionBatch": 0, "rate": 1e-3, "weightDecay": 0.01, "decay": 1.0, "warmUp": 100,
-        "ema": 0.999, "clip": 1.0, "conditionDropout": 0.05, "conditionNoise": 0.0,
-        "patience": 10, "validationInterval": 100,
+        "denoiser": "perceptron", "channels": "8,16,8", "kernel": 7, "denoiserWidth": 512, "blocks": 1, "dropout": 0.2,
+        "steps": 1200, "batch": 64, "diffusionBatch": 0, "rate": 2e-3, "weightDecay": 0.05, "decay": 1.0, "warmUp": 100,
+        "ema": 0.999, "clip": 1.0, "conditionDropout": 0.05, "conditionNoise": 0.1,
+        "patience": 10, "validationInterval": 100, "weights": "float32",
         "prediction": "sample", "schedule": "linear", "timesteps": 1000,
         "sampler": "dpm-solver++", "eta": 0.0, "stridedTimes": false, "samplingSteps": 10, "guidance": 1.0,
     ]
@@ -44,7 +44,7 @@ extension RPG {
             "large",
             Settings(
                 published.changing([
-                    "tokenSize": 16_384, "width": 12_288, "outputWidth": 16_384, "channels": "64,96,64",
+                    "weights": "bfloat16", "tokenSize": 16_384, "width": 12_288, "outputWidth": 16_384, "channels": "64,96,64",
                     "steps": 120_000, "batch": 8, "diffusionBatch": 512, "rate": 1e-5, "sampler": "ddim",
                     "samplingSteps": 60,
                 ]))

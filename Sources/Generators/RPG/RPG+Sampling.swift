@@ -26,23 +26,24 @@ extension RPG {
 
     /// The prototypes of samples, `[S, N, outputWidth]`, for conditions `[S, C]`; each draws its permutation state.
     func prototypes(conditions: Tensor<Float>, streams: [Random]) -> Tensor<Float> {
-        let states = streams.map { stream in
-            var fresh = Random(seed: stream.seed, stream: stream.stream, position: 1 << 63)
-            return Int32(fresh.integer(below: max(1, configuration.states)))
-        }
-        return withoutGradients { network.prototypes(conditions: conditions, states: states) }
+        var blocks = PrototypeBlocks(self, conditions: conditions, streams: streams)
+        var parts: [Tensor<Float>] = []
+        while let next = blocks.next() { parts.append(next) }
+        return .concatenate(parts, axis: 1)
     }
 
-    /// Denoised tokens `[M, k]` at these places, from their prototypes `[M, outputWidth]`; `free` are those without a
+    /// What the denoiser reads of prototypes `[M, outputWidth]`; without a denoiser, the tokens themselves.
+    func context(_ prototypes: Tensor<Float>) -> Tensor<Float> {
+        projected(prototypes) { network.denoiser?.context($0) ?? network.readout?($0) ?? $0 }
+    }
+
+    /// Denoised tokens `[M, k]` at these places, from their prototypes' contexts `[M, …]`; `free` are those without a
     /// condition, for guidance.
     func denoised(
-        _ prototypes: Tensor<Float>, free: Tensor<Float>?, places: [Place], sampling: Sampling,
+        _ context: Tensor<Float>, free: Tensor<Float>?, places: [Place], sampling: Sampling, ready: ReadyDenoiser,
         progress: (Int, Int) throws(LoragenError) -> Void = { _, _ in }
     ) throws(LoragenError) -> Tensor<Float> {
-        guard let denoiser = network.denoiser else { return projected(prototypes) { network.readout?($0) ?? $0 } }
-        let context = projected(prototypes, denoiser.context)
-        let freeContext = free.map { projected($0, denoiser.context) }
-        let infer = denoiser.inference()
+        guard let infer = ready.infer else { return context }
         let k = tokens.size
         func normal(_ step: Int) -> Tensor<Float> {
             Tensor.make([places.count, k]) { to in
@@ -51,23 +52,54 @@ extension RPG {
                 }
             }
         }
-        let steps = sampling.sampler is DDPM ? schedule.count : min(sampling.steps, schedule.count)
+        let steps = self.steps(sampling)
         var done = 0
-        func noise(_ step: Int) -> Tensor<Float> { normal(step + 1) }
         return try sampling.sampler.sample(
-            from: normal(0), schedule: schedule, steps: steps, noise: noise
+            from: normal(0), schedule: schedule, steps: steps, noise: { normal($0 + 1) }
         ) { (x: Tensor<Float>, t: Int) throws(LoragenError) in
             try progress(done, steps)
             done += 1
-            let time = withoutGradients { denoiser.time([t]) }
+            let time = ready.time(t)
             func clean(_ context: Tensor<Float>) -> Tensor<Float> {
                 prediction.clean(
                     from: infer(x, time, context), at: x, signal: schedule.signal(t), noise: schedule.noise(t))
             }
             let conditional = clean(context)
-            guard let freeContext else { return conditional }
-            let unconditional = clean(freeContext)
+            guard let free else { return conditional }
+            let unconditional = clean(free)
             return unconditional + (conditional - unconditional) * sampling.guidance
+        }
+    }
+
+    /// Evaluations of the denoiser for each token.
+    func steps(_ sampling: Sampling) -> Int {
+        if network.denoiser == nil { return 1 }
+        return sampling.sampler is DDPM ? schedule.count : min(sampling.steps, schedule.count)
+    }
+
+    /// The caller's wish, or the model's own.
+    func sampling(_ wish: Sampling?) -> Sampling {
+        wish ?? sampling ?? Sampling(sampler: DDIM(), steps: 1, guidance: 1)
+    }
+
+    func isGuided(_ sampling: Sampling) -> Bool { configuration.conditions > 0 && sampling.guidance != 1 }
+
+    /// The denoiser made ready, and what it makes of each time, which all tokens share.
+    final class ReadyDenoiser {
+        private let denoiser: (any TokenDenoiser<Float>)?
+        let infer: ((_ x: Tensor<Float>, _ time: Tensor<Float>, _ context: Tensor<Float>) -> Tensor<Float>)?
+        private var times: [Int: Tensor<Float>] = [:]
+
+        init(_ model: RPG) {
+            denoiser = model.network.denoiser
+            infer = denoiser?.inference()
+        }
+
+        func time(_ t: Int) -> Tensor<Float> {
+            if let known = times[t] { return known }
+            let made = withoutGradients { denoiser?.time([t]) ?? .zeros([1, 1]) }
+            times[t] = made
+            return made
         }
     }
 
@@ -86,7 +118,10 @@ extension RPG {
     func vector(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
     ) throws(LoragenError) -> Tensor<Float> {
-        try vectors(conditions: condition, streams: [random], sampling: sampling, progress: progress)
+        let stream = TokenStream(self, condition: condition, random: random, sampling: sampling, memory: 0)
+        var pieces: [Tensor<Float>] = []
+        while let piece = try stream.next(progress) { pieces.append(piece) }
+        return Tensor.concatenate(pieces, axis: 0).reshaped([1, -1])
     }
 
     func vectors(
@@ -109,14 +144,14 @@ extension RPG {
         conditions: Tensor<Float>, streams: [Random], sampling: Sampling?,
         progress: (Int, Int) throws(LoragenError) -> Void = { _, _ in }
     ) throws(LoragenError) -> Tensor<Float> {
-        let sampling = sampling ?? self.sampling ?? Sampling(sampler: DDIM(), steps: 1, guidance: 1)
-        let isGuided = configuration.conditions > 0 && sampling.guidance != 1
+        let sampling = self.sampling(sampling)
         let rows = streams.count * tokens.count
         func flat(_ conditions: Tensor<Float>) -> Tensor<Float> {
             prototypes(conditions: conditions, streams: streams).reshaped([rows, configuration.outputWidth])
         }
-        let conditional = flat(conditions)
-        let free = isGuided ? flat(.zeros(conditions.shape)) : nil
+        let conditional = context(flat(conditions))
+        let free = isGuided(sampling) ? context(flat(.zeros(conditions.shape))) : nil
+        let ready = ReadyDenoiser(self)
         let chunks = (rows + Self.chunk - 1) / Self.chunk
         var vectors = Tensor<Float>.zeros([streams.count, tokens.valueCount])
         for chunk in 0..<chunks {
@@ -124,7 +159,7 @@ extension RPG {
             let places = range.map { Place(random: streams[$0 / tokens.count], token: $0 % tokens.count) }
             let values = try denoised(
                 conditional.slice(axis: 0, range), free: free?.slice(axis: 0, range), places: places,
-                sampling: sampling
+                sampling: sampling, ready: ready
             ) { (step, steps) throws(LoragenError) in try progress(chunk * steps + step, chunks * steps) }
             vectors.withUnsafeMutableBufferPointer { to in
                 guard let base = to.baseAddress else { return }

@@ -4,6 +4,13 @@ import Tensor
 /// Turns the inputs of a sequence of tokens, `[B, N, width]`, into their prototypes `[B, N, outputWidth]`.
 protocol RecurrentModel<Scalar>: Module {
     func callAsFunction(_ x: Tensor<Scalar>) -> Tensor<Scalar>
+    /// The same over consecutive runs of tokens, each a multiple of 64 except the last, without gradients; nil for a model
+    /// that needs all tokens at once.
+    func continuing() -> ((_ x: Tensor<Scalar>) -> Tensor<Scalar>)?
+}
+
+extension RecurrentModel {
+    func continuing() -> ((_ x: Tensor<Scalar>) -> Tensor<Scalar>)? { nil }
 }
 
 extension RPGConfiguration {
@@ -43,6 +50,21 @@ final class MambaStack<E: Element>: RecurrentModel {
         for (block, norm) in zip(blocks, norms) { x = x + block(norm(x)) }
         return norms[blocks.count](x)
     }
+
+    func continuing() -> ((_ x: Tensor<E>) -> Tensor<E>)? {
+        var memories = blocks.map { _ in StateSpaceMemory<E>() }
+        return { x in
+            withoutGradients {
+                var x = x
+                for (i, block) in self.blocks.enumerated() {
+                    let isPlain = self.norms.isEmpty
+                    let y = block(isPlain ? x : self.norms[i](x), continuing: &memories[i])
+                    x = isPlain ? y : x + y
+                }
+                return self.norms.last.map { $0(x) } ?? x
+            }
+        }
+    }
 }
 
 /// `LN(W3((W1 x) ⊙ sigmoid(W2 x)))`, a few times, for each token on its own.
@@ -71,6 +93,8 @@ final class GatedPerceptron<E: Element>: RecurrentModel {
     func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {
         layers.reduce(x) { $1.norm($1.down($1.value($0) * $1.gate($0).sigmoid())) }
     }
+
+    func continuing() -> ((_ x: Tensor<E>) -> Tensor<E>)? { { x in withoutGradients { self(x) } } }
 }
 
 extension LSTM: RecurrentModel {}

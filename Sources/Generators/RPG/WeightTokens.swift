@@ -115,6 +115,20 @@ struct WeightTokens: Sendable {
         }
     }
 
+    /// The numbers of consecutive tokens `values`, `[M, size]`, from token `first` on, without the padding.
+    func joined(_ values: Tensor<Float>, from first: Int) -> Tensor<Float> {
+        let places = tokens[first..<first + values.shape[0]]
+        return Tensor.make([places.reduce(0) { $0 + $1.count }]) { to in
+            values.withUnsafeBufferPointer { from in
+                var at = 0
+                for (row, place) in places.enumerated() {
+                    for j in 0..<place.count { to[at + j] = from[row * size + j] }
+                    at += place.count
+                }
+            }
+        }
+    }
+
     /// Writes row `row` of `values`, `[M, size]`, into one vector as its token `token`, without the padding.
     func scatter(_ values: Tensor<Float>, row: Int, token: Int, into vector: UnsafeMutablePointer<Float>) {
         let place = tokens[token]

@@ -61,6 +61,56 @@ import Testing
         for tensor in dora.layout.tensors { #expect(dora.layout.tensor(tensor.name) == tensor) }
     }
 
+    @Test("Fused experts become a module each, and what PEFT 0.18 stored the other way round too") func experts() throws
+    {
+        let adapter = try PEFTFolder.read(path: golden("peft-experts"))
+        #expect(adapter.layout.modules.count == 2 * (1 + 3 * 3))
+        try compare(adapter, "peft-experts")
+        let scratch = try Scratch()
+        try adapter.write(to: scratch("a"), format: .peft)
+        try compare(try PEFTFolder.read(path: scratch("a")), "peft-experts")
+        #expect(
+            try JSON.read(path: scratch("a/adapter_config.json"))["target_modules"] == [
+                "down_proj", "gate_proj", "q_proj", "up_proj",
+            ])
+        // The same numbers with A and B exchanged, as PEFT 0.18 would have them: A'[e·r+k] = B[:, k·E+e], and back.
+        let file = try SafetensorsFile(path: golden("peft-experts/adapter_model.safetensors"))
+        var writer = SafetensorsWriter()
+        for tensor in file.tensors {
+            let values = try file.floats(tensor.name)
+            guard contains(tensor.name, "experts") else {
+                try writer.add(tensor.name, shape: tensor.shape, elements: values)
+                continue
+            }
+            let isA = contains(tensor.name, "lora_A")
+            let width = isA ? tensor.shape[1] : tensor.shape[0]
+            var turned = [Float](repeating: 0, count: values.count)
+            for (e, k) in (0..<3).flatMap({ e in (0..<2).map { (e, $0) } }) {
+                for j in 0..<width {
+                    let (a, b) = ((e * 2 + k) * width + j, j * 6 + k * 3 + e)
+                    if isA { turned[b] = values[a] } else { turned[a] = values[b] }
+                }
+            }
+            let name = tensor.name.split(separator: ".").map {
+                $0 == "lora_A" ? "lora_B" : $0 == "lora_B" ? "lora_A" : $0
+            }
+            .joined(separator: ".")
+            try writer.add(name, shape: isA ? [width, 6] : [6, width], elements: turned)
+        }
+        try PEFTFolder.write(adapter, to: scratch("old"))
+        try writer.write(to: scratch("old/adapter_model.safetensors"))
+        var config = try #require(try JSON.read(path: golden("peft-experts/adapter_config.json")).object)
+        for (version, code) in [(JSON.string("0.18.1"), nil), (.null, LoragenError.Code.unsupported)] {
+            config["peft_version"] = version
+            try AtomicFile.write(JSON.object(config).text(), to: scratch("old/adapter_config.json"))
+            if let code {
+                #expect(failure { _ = try PEFTFolder.read(path: scratch("old")) }.code == code)
+            } else {
+                try compare(try PEFTFolder.read(path: scratch("old")), "peft-experts")
+            }
+        }
+    }
+
     @Test("Written and read back: the same update, and kept as it is the same bytes of weights", arguments: names)
     func roundTrip(name: String) throws {
         let scratch = try Scratch()
@@ -174,5 +224,13 @@ import Testing
         let shallow = WriteOptions(form: .portable, layerCount: 2)
         #expect(failure { try source.write(to: scratch("b"), format: .peft, options: shallow) }.code == .mismatch)
         #expect(scratch.names == ["a"])
+    }
+}
+
+extension AtomicFile {
+    fileprivate static func write(_ text: String, to path: String) throws {
+        let file = try AtomicFile(path: path)
+        try file.append(text)
+        try file.commit()
     }
 }

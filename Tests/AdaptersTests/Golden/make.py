@@ -140,6 +140,55 @@ def kinds(name, base, **options):
     save_file(deltas, target / "delta.safetensors")
 
 
+class Experts(torch.nn.Module):
+    """As the experts of mixtures in transformers 5: one parameter for all, [experts, out, in]."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate_up_proj = torch.nn.Parameter(torch.randn(3, 10, 4))
+        self.down_proj = torch.nn.Parameter(torch.randn(3, 4, 5))
+
+
+class Mixture(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(
+            torch.nn.ModuleDict({"mlp": torch.nn.ModuleDict({"experts": Experts()}), "q_proj": torch.nn.Linear(4, 4)})
+            for _ in range(2))
+        self.config = {"model_type": "custom"}
+
+    def forward(self, x):
+        return x
+
+
+def experts():
+    """Fused experts, and the update of each one's projection."""
+    torch.manual_seed(3)
+    config = LoraConfig(
+        target_modules=["q_proj"], target_parameters=["mlp.experts.down_proj", "mlp.experts.gate_up_proj"],
+        init_lora_weights=False, r=2, lora_alpha=6)
+    model = get_peft_model(Mixture(), config, autocast_adapter_dtype=False)
+    target = here / "peft-experts"
+    shutil.rmtree(target, ignore_errors=True)
+    model.save_pretrained(target)
+    (target / "README.md").unlink(missing_ok=True)
+    deltas = {}
+    for n, module in model.base_model.model.named_modules():
+        if not hasattr(module, "get_delta_weight"):
+            continue
+        delta = module.get_delta_weight("default").float().detach()
+        n = n.replace(".base_layer", "")
+        if not hasattr(module, "parameter_name"):
+            deltas[n] = delta
+        for e in range(3 if hasattr(module, "parameter_name") else 0):
+            if module.parameter_name == "down_proj":
+                deltas[f"{n}.{e}.down_proj"] = delta[e].contiguous()
+            else:
+                deltas[f"{n}.{e}.gate_proj"] = delta[e, :5].contiguous()
+                deltas[f"{n}.{e}.up_proj"] = delta[e, 5:].contiguous()
+    save_file(deltas, target / "delta.safetensors")
+
+
 def special_floats():
     """float32 bit patterns with what torch makes of them as float16 and bfloat16."""
     torch.manual_seed(1)
@@ -158,5 +207,6 @@ folder("peft-patterns", r=3, lora_alpha=4, use_rslora=True,
        rank_pattern={"layers.1.q_proj": 2, "v_proj": 1}, alpha_pattern={"^layers.11.v_proj": 7, "layers.3.q_proj": 5})
 kinds("peft-kinds", Kinds(grouped=True), r=4, lora_alpha=6, rank_pattern={"conv2": 2}, alpha_pattern={"table": 3})
 kinds("peft-dora", Kinds(grouped=False), r=2, lora_alpha=6, use_dora=True)
+experts()
 kinds("peft-gpt2", Transposed(), r=3, lora_alpha=4, use_rslora=True, fan_in_fan_out=True)
 special_floats()

@@ -68,7 +68,9 @@ private func read(_ bytes: UnsafeRawBufferPointer) throws(LoragenError) {
     case .adapter, .gguf, .onnxAdapter, .npz, .onnx:
         let ending = target == .adapter ? "safetensors" : target.rawValue
         place(bytes, folder + "/adapter." + ending)
-        use(try Adapter.read(path: folder + "/adapter." + ending))
+        // GGUF has no names of modules without the base's architecture.
+        let base = target == .gguf ? "architecture=llama,heads=2,kv-heads=1" : nil
+        use(try Adapter.read(path: folder + "/adapter." + ending, base: base))
     }
 }
 

@@ -86,8 +86,10 @@ extension GGUFAdapter {
             let isOurs = file.values[AdapterFile.layoutKey] != nil
             let permutes = isOurs ? (heads > 0 ? ",permute=yes" : ",permute=no") : ""
             let experts = file.tensors.contains { $0.shape.count == 3 } ? ",experts=1" : ""
-            base = try BaseModel(
-                "architecture=\(architecture),heads=\(heads),kv-heads=\(keyValueHeads)\(permutes)\(experts)")
+            do throws(LoragenError) {
+                base = try BaseModel(
+                    "architecture=\(architecture),heads=\(heads),kv-heads=\(keyValueHeads)\(permutes)\(experts)")
+            } catch { throw LoragenError(.unsupported, "\(file.path): \(error.message)") }
             if base.permutesHeads && heads == 0,
                 file.tensors.contains(where: { contains($0.name, ".attn_q.") || contains($0.name, ".attn_k.") })
             {
@@ -227,7 +229,8 @@ extension GGUFAdapter {
             guard let name = GGUFNames.module(of: place.tensor, expert: place.expert, base: base) else {
                 throw LoragenError(
                     .unsupported,
-                    "\(file.path): no module of Hugging Face's '\(base.architecture)' is known for tensor '\(place.tensor)'")
+                    "\(file.path): no module of Hugging Face's '\(base.architecture)' is known for tensor '\(place.tensor)'"
+                )
             }
             named.append((name, place))
         }

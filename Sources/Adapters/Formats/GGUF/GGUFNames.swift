@@ -22,7 +22,9 @@ enum GGUFNames {
 
     /// Where the weight of a module is. Throws `.unsupported` for a module that the table does not have.
     static func place(of module: String) throws(LoragenError) -> Place {
-        if module == "lm_head" || module == "language_model.lm_head" { return Place(tensor: "output.weight", expert: nil) }
+        if module == "lm_head" || module == "language_model.lm_head" {
+            return Place(tensor: "output.weight", expert: nil)
+        }
         for prefix in prefixes where module.hasPrefix(prefix) {
             let rest = module.dropFirst(prefix.count)
             if rest == "embed_tokens" { return Place(tensor: "token_embd.weight", expert: nil) }
@@ -32,7 +34,8 @@ enum GGUFNames {
                 return Place(tensor: "blk.\(layer).\(tensor).weight", expert: nil)
             }
             for names in [Architecture.Experts.qwen, .mixtral] where parts[2].hasPrefix(names.path + ".") {
-                let last = parts[2].dropFirst(names.path.count + 1).split(separator: ".", omittingEmptySubsequences: false)
+                let last = parts[2].dropFirst(names.path.count + 1).split(
+                    separator: ".", omittingEmptySubsequences: false)
                 let kinds = [names.gate: "gate", names.up: "up", names.down: "down"]
                 if last.count == 2, let expert = number(last[0]), let kind = kinds[String(last[1])],
                     let tensor = experts[kind]
@@ -52,7 +55,9 @@ enum GGUFNames {
         if tensor == "output.weight" { return "lm_head" }
         if tensor == "token_embd.weight" { return "model.embed_tokens" }
         let parts = tensor.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 4, parts[0] == "blk", parts[3] == "weight", let layer = number(parts[1]) else { return nil }
+        guard parts.count == 4, parts[0] == "blk", parts[3] == "weight", let layer = number(parts[1]) else {
+            return nil
+        }
         let name = String(parts[2])
         let start = "model.layers.\(layer)."
         if let expert {

@@ -70,7 +70,8 @@ public enum NumPyArchive {
         }
         if members.count != layout.tensors.count + 1,
             let extra = zip.members.first(where: {
-                $0.name != note.name && (!$0.name.hasSuffix(".npy") || layout.tensor(String($0.name.dropLast(4))) == nil)
+                $0.name != note.name
+                    && (!$0.name.hasSuffix(".npy") || layout.tensor(String($0.name.dropLast(4))) == nil)
             })
         {
             throw LoragenError(.format, "\(path): member '\(shortened(extra.name))' is not in the file's layout")
@@ -90,7 +91,8 @@ public enum NumPyArchive {
             }
             if found.header.isFortran && place.shape.count != 2 {
                 throw LoragenError(
-                    .unsupported, "\(path): array '\(place.name)' is in Fortran's order; save numpy.ascontiguousarray of it"
+                    .unsupported,
+                    "\(path): array '\(place.name)' is in Fortran's order; save numpy.ascontiguousarray of it"
                 )
             }
             arrays.append(found)

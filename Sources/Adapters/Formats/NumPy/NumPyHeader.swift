@@ -50,7 +50,8 @@ struct NumPyHeader: Equatable {
         switch version {
         case 1: length = UInt64(try reader.next(UInt16.self, what))
         case 2: length = UInt64(try reader.next(UInt32.self, what))
-        default: throw reader.error("\(what) is of version \(version & 0xff).\(version >> 8); expected 1.0 or 2.0", at: 6)
+        default:
+            throw reader.error("\(what) is of version \(version & 0xff).\(version >> 8); expected 1.0 or 2.0", at: 6)
         }
         let start = reader.position
         // A dictionary of Python with these three entries only, without commas or braces inside the texts.

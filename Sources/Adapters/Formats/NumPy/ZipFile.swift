@@ -63,7 +63,9 @@ struct ZipFile {
         let bytes = reader.bytes
         var end = bytes.count - 22
         let lowest = max(0, bytes.count - 22 - 0xffff)
-        while end >= lowest, bytes.loadUnaligned(fromByteOffset: max(end, 0), as: UInt32.self).littleEndian != 0x0605_4b50 {
+        while end >= lowest,
+            bytes.loadUnaligned(fromByteOffset: max(end, 0), as: UInt32.self).littleEndian != 0x0605_4b50
+        {
             end -= 1
         }
         if end < lowest { throw reader.error("no directory of a zip file at its end. Is it cut off?", at: bytes.count) }

@@ -17,7 +17,8 @@ struct FlatBuffer {
         LoragenError(.format, "\(source): byte \(place): \(message)")
     }
 
-    func number<Number: FixedWidthInteger>(at place: Int, _ type: Number.Type = Number.self) throws(LoragenError) -> Number
+    func number<Number: FixedWidthInteger>(at place: Int, _ type: Number.Type = Number.self) throws(LoragenError)
+        -> Number
     {
         guard place >= 0, place <= bytes.count, bytes.count - place >= MemoryLayout<Number>.size else {
             throw error("an offset points beyond the file's end, byte \(bytes.count)", at: place)

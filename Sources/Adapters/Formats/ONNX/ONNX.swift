@@ -5,16 +5,25 @@ import Tensor
 /// under its PEFT key, handed on by an Identity node to the output "<key>:out"; layout and origin in `metadata_props`.
 /// Needs `libloragen_onnx`; without it everything throws `.unsupported`.
 public enum ONNX {
-    /// Writes one file. Throws `.unsupported` without the library and beyond 2 GiB, `.io`, `.nonFinite` (also for values
-    /// beyond the range of F16), and `.invalidArgument`.
+    /// Writes one file, and beyond 2 GiB a second one "<path>.data" with the numbers. Throws `.unsupported` without the
+    /// library, `.io`, `.nonFinite` (also for values beyond the range of F16), and `.invalidArgument`.
     public static func write(
         _ adapter: Adapter, to path: String, options: WriteOptions = WriteOptions()
     ) throws(LoragenError) {
-        let library = try ONNXLibrary.shared()
+        try write(adapter, to: path, options: options, dataLimit: ONNXRequest.dataLimit)
+    }
+
+    static func write(
+        _ adapter: Adapter, to path: String, options: WriteOptions, dataLimit: Int
+    ) throws(LoragenError) {
         let image = try AdapterImage(adapter, options)
         defer { withExtendedLifetime(image) {} }
         var metadata = adapter.metadata
         metadata[AdapterFile.layoutKey] = try image.layout.json.text()
+        if image.layout.valueCount * (image.type.bits / 8) > dataLimit {
+            return try ONNXExternalData.write(image, metadata: metadata, to: path)
+        }
+        let library = try ONNXLibrary.shared()
         var request = ONNXRequest()
         for (key, value) in metadata.sorted(by: { precedes($0.key, $1.key) }) { request.addProperty(key, value) }
         for (i, tensor) in image.adapter.tensors.enumerated() {
@@ -31,6 +40,7 @@ public enum ONNX {
     /// Reads a file that `write` made. Throws `.unsupported` without the library; `.io`; `.format` when it is not such a
     /// file; `.nonFinite`.
     public static func read(path: String) throws(LoragenError) -> Adapter {
+        if let graph = try? ONNXGraph(path: path), !graph.locations.isEmpty { return try ONNXExternalData.read(graph) }
         let library = try ONNXLibrary.shared()
         let file = try MappedFile(path: path)
         defer { withExtendedLifetime(file) {} }

@@ -54,7 +54,9 @@ extension ONNXAdapter {
             let shown = shortened(name)
             var shape: [Int] = []
             if let dims = try table.vector(1, width: 8) {
-                if dims.count > 8 { throw table.buffer.error("parameter '\(shown)' has too many dimensions", at: dims.start) }
+                if dims.count > 8 {
+                    throw table.buffer.error("parameter '\(shown)' has too many dimensions", at: dims.start)
+                }
                 for i in 0..<dims.count {
                     shape.append(Int(try table.buffer.number(at: dims.start + 8 * i, Int64.self)))
                 }
@@ -72,7 +74,8 @@ extension ONNXAdapter {
             }
             guard let raw = try table.vector(3, width: 1), raw.count == size.bytes else {
                 throw table.buffer.error(
-                    "parameter '\(shown)' has not the \(size.bytes) bytes of \(type.rawValue) \(shape)", at: table.place)
+                    "parameter '\(shown)' has not the \(size.bytes) bytes of \(type.rawValue) \(shape)", at: table.place
+                )
             }
             self.name = name
             self.type = type

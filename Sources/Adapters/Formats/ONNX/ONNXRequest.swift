@@ -18,7 +18,7 @@ struct ONNXRequest {
     private var properties: [(key: Range<Int>, value: Range<Int>)] = []
 
     /// protobuf counts in 31 bits; what is not tensor data stays far below the rest.
-    private static let dataLimit = (1 << 31) - (1 << 24)
+    static let dataLimit = (1 << 31) - (1 << 24)
 
     mutating func addProperty(_ key: String, _ value: String) { properties.append((add(key), add(value))) }
 
@@ -30,8 +30,7 @@ struct ONNXRequest {
         }
         let start = data.count
         if start + tensor.values.count * (type.bits / 8) > Self.dataLimit {
-            throw LoragenError(
-                .unsupported, "an adapter beyond 2 GiB does not fit into one ONNX file; write safetensors instead")
+            throw LoragenError(.internalError, "an adapter beyond 2 GiB does not fit into one ONNX file")
         }
         try encoder.encode(tensor.values) { (raw) throws(LoragenError) in data.append(contentsOf: raw) }
         let firstDim = dims.count

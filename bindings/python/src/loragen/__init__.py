@@ -6,6 +6,8 @@
 """
 
 from ._adapters import Adapter, Adapters, DType, Format, Module, Tensor
+from ._analysis import Analysis, compare, doctor, nearest
+from ._apply import Apply, apply, convert
 from ._corpus import Corpus, CorpusEntry, Split
 from ._errors import (
     CancelledError,
@@ -24,10 +26,13 @@ from ._generator import Generator
 from ._library import load_library, set_threads, threads, version
 from ._progress import Progress
 from ._training import train
+from ._verify import verify
 
 __all__ = [
     "Adapter",
     "Adapters",
+    "Analysis",
+    "Apply",
     "CancelledError",
     "Corpus",
     "CorpusEntry",
@@ -48,9 +53,15 @@ __all__ = [
     "Tensor",
     "UnsupportedError",
     "VersionError",
+    "apply",
+    "compare",
+    "convert",
+    "doctor",
     "load_library",
+    "nearest",
     "set_threads",
     "threads",
     "train",
+    "verify",
     "version",
 ]

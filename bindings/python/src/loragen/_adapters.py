@@ -24,6 +24,11 @@ class Format(IntEnum):
     PEFT = 0  #: a folder: adapter_config.json and adapter_model.safetensors
     SAFETENSORS = 1  #: one file with the same keys, layout and origin in its metadata
     ONNX = 2  #: one file: the tensors as initializers
+    DIFFUSERS = 3  #: one file for a diffusers pipeline
+    KOHYA = 4  #: one file with kohya's names, for ComfyUI, A1111, Forge and diffusers
+    GGUF = 5  #: one file for llama.cpp
+    ONNX_ADAPTER = 6  #: one file for ONNX Runtime's LoraAdapter
+    NPZ = 7  #: one file for numpy.load
 
 
 class DType(IntEnum):
@@ -32,6 +37,7 @@ class DType(IntEnum):
     FLOAT32 = 0
     FLOAT16 = 1
     BFLOAT16 = 2
+    Q8_0 = 3  #: GGUF alone
 
 
 @dataclass(frozen=True)
@@ -163,12 +169,19 @@ class Adapter(Mapping):  # type: ignore[type-arg]
         return None if text is None else json.loads(text)
 
     def save(self, path: Path, format: Format = Format.PEFT, *, dtype: DType = DType.FLOAT32,
-             keep_alpha: bool = False) -> None:
+             keep_alpha: bool = False, base: Path | None = None, peft_names: bool = False, portable: bool = False,
+             layers: int = 0, model: str | None = None) -> None:
         """Writes the adapter: a PEFT folder, or one file that appears whole or not at all.
 
         `keep_alpha` keeps the layout's alpha in the file, instead of alpha = rank with the scale inside B.
+        `base` is for GGUF: the base model's GGUF file, config.json or folder. `peft_names` is for ONNX_ADAPTER: PEFT's
+        keys and shapes instead of Olive's. `portable` writes only what every host of language models loads and
+        computes alike, with zeros in layers that have no module; `layers` is how many the base model has, 0 as many as
+        the adapter reaches. `model` is for KOHYA: "sd1", "sdxl" or "flux"; None takes what the modules say.
         """
-        options = CSaveOptions(dtype=int(dtype), keep_alpha=int(keep_alpha))
+        options = CSaveOptions(
+            dtype=int(dtype), keep_alpha=int(keep_alpha), base=encode(base, "base"), naming=int(peft_names),
+            portable=int(portable), layers=layers, model=encode(model, "model"))
         call("loragen_adapters_save", self._handle.pointer, self._sample, encode(path, "path"), int(format),
              byref(options))
 
@@ -188,9 +201,13 @@ def _modules(handle: Handle) -> list[Module]:
 class Adapters(Owner, Sequence):  # type: ignore[type-arg]
     """One or more adapters of one layout: what a generator drew, or what a file holds."""
 
-    def __init__(self, path: Path) -> None:
-        """Reads a PEFT folder, or a .safetensors file that this library wrote."""
-        self._handle = Handle("loragen_adapters_free", "loragen_adapters_open", encode(path, "path"))
+    def __init__(self, path: Path, base: Path | None = None) -> None:
+        """Reads an adapter: a PEFT folder, or a file in any format that this library writes.
+
+        `base` names the base model of a GGUF file of another origin, as in `Adapter.save`.
+        """
+        self._handle = Handle("loragen_adapters_free", "loragen_adapters_open_for", encode(path, "path"),
+                              encode(base, "base"))
 
     @classmethod
     def _of(cls, handle: Handle) -> Adapters:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy
 
-from ._adapters import Adapters, Module
-from ._library import CGeneratorInfo, CModule, CRequest, Handle, Owner, call, decode, encode, load_library
+from ._adapters import Adapters, DType, Format, Module
+from ._library import (
+    CFileOptions, CGeneratorInfo, CModule, CRequest, Handle, Owner, call, decode, encode, load_library,
+)
 from ._progress import Callback, progress_function
 
 _CONDITIONS = {0: "none", 1: "vector", 2: "bits"}
@@ -78,27 +80,67 @@ class Generator(Owner):
         ignores the condition, 1 follows it, more exaggerates it. `sampler` is "ddpm", "ddim" or "dpm-solver++". What
         is left out is as the generator was trained for.
         """
-        request = CRequest(
-            bits=encode(bits, "bits"),
-            seed=_in_range("seed", seed, 0, 2**64 - 1),
-            samples=_in_range("samples", samples, 1, 2**31 - 1),
-            steps=0 if steps is None else _in_range("steps", steps, 1, 2**31 - 1),
-            guidance=-1.0 if guidance is None else _at_least_zero("guidance", guidance),
-            sampler=encode(sampler, "sampler"),
-        )
-        if condition is not None:
-            vector = numpy.ascontiguousarray(condition, dtype=numpy.float32)
-            if vector.ndim != 1:
-                raise ValueError(f"condition must have one dimension, not shape {vector.shape}")
-            request.condition = vector.ctypes.data_as(ctypes.c_void_p)
-            request.condition_length = vector.size
+        request = _request(condition, bits, seed, samples, steps, guidance, sampler)
         with progress_function(progress) as function:
             request.progress = function
             handle = Handle("loragen_adapters_free", "generate_lora", self._pointer, byref(request))
         return Adapters._of(handle)
 
+    def generate_file(
+        self,
+        path: str | os.PathLike[str],
+        condition: Sequence[float] | numpy.ndarray[Any, Any] | None = None,
+        *,
+        format: Format = Format.PEFT,
+        dtype: DType = DType.FLOAT32,
+        keep_alpha: bool = False,
+        memory_limit: int = 0,
+        bits: str | None = None,
+        seed: int = 0,
+        sample: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: str | None = None,
+        progress: Callback | None = None,
+    ) -> None:
+        """Draws one adapter and writes it while it is made: loragen_generate_file().
+
+        The bytes are those of `generate` and `Adapter.save`. The call holds at most `memory_limit` bytes beside the
+        generator's file (0: no limit), or raises.
+        """
+        request = _request(condition, bits, seed, 1, steps, guidance, sampler)
+        options = CFileOptions(
+            format=int(format), dtype=int(dtype), keep_alpha=int(keep_alpha),
+            sample=_in_range("sample", sample, 0, 2**31 - 1),
+            memory_limit=_in_range("memory_limit", memory_limit, 0, 2**64 - 1))
+        with progress_function(progress) as function:
+            request.progress = function
+            call("loragen_generate_file", self._pointer, byref(request), encode(path, "path"), byref(options))
+
     def __repr__(self) -> str:
         return f"Generator({self.method!r}, {self.condition_length} {self.condition_kind}, {self.value_count} values)"
+
+
+def _request(
+    condition: Sequence[float] | numpy.ndarray[Any, Any] | None, bits: str | None, seed: int, samples: int,
+    steps: int | None, guidance: float | None, sampler: str | None,
+) -> CRequest:
+    request = CRequest(
+        bits=encode(bits, "bits"),
+        seed=_in_range("seed", seed, 0, 2**64 - 1),
+        samples=_in_range("samples", samples, 1, 2**31 - 1),
+        steps=0 if steps is None else _in_range("steps", steps, 1, 2**31 - 1),
+        guidance=-1.0 if guidance is None else _at_least_zero("guidance", guidance),
+        sampler=encode(sampler, "sampler"),
+    )
+    if condition is not None:
+        vector = numpy.ascontiguousarray(condition, dtype=numpy.float32)
+        if vector.ndim != 1:
+            raise ValueError(f"condition must have one dimension, not shape {vector.shape}")
+        request.condition = vector.ctypes.data_as(ctypes.c_void_p)
+        request.condition_length = vector.size
+        request.kept = vector
+    return request
 
 
 def _in_range(name: str, value: int, low: int, high: int) -> int:

@@ -85,6 +85,9 @@ class CGeneratorInfo(Sized):
 
 
 class CRequest(Sized):
+    kept: object = None
+    """What `condition` points into."""
+
     _fields_ = [
         ("struct_size", c_size_t), ("condition", c_void_p), ("condition_length", c_size_t), ("bits", c_char_p),
         ("seed", c_uint64), ("samples", c_int32), ("steps", c_int32), ("guidance", c_float), ("sampler", c_char_p),
@@ -93,7 +96,37 @@ class CRequest(Sized):
 
 
 class CSaveOptions(Sized):
-    _fields_ = [("struct_size", c_size_t), ("dtype", c_int32), ("keep_alpha", c_int32)]
+    _fields_ = [
+        ("struct_size", c_size_t), ("dtype", c_int32), ("keep_alpha", c_int32), ("base", c_char_p),
+        ("naming", c_int32), ("portable", c_int32), ("layers", c_int32), ("model", c_char_p),
+    ]
+
+
+class CDoctorOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("memory_limit", c_uint64), ("progress", ProgressCallback), ("payload", c_void_p),
+    ]
+
+
+class CConvertOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("save", POINTER(CSaveOptions)), ("lossy", c_int32), ("note", ProblemCallback),
+        ("payload", c_void_p),
+    ]
+
+
+class CApplyOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("mode", c_int32), ("scale", c_double), ("base", c_char_p),
+        ("note", ProblemCallback), ("payload", c_void_p),
+    ]
+
+
+class CFileOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("format", c_int32), ("dtype", c_int32), ("keep_alpha", c_int32), ("sample", c_int32),
+        ("memory_limit", c_uint64),
+    ]
 
 
 # name: (result, arguments). A status is checked by `call`.
@@ -116,7 +149,9 @@ _SIGNATURES = {
     "loragen_generator_report": (c_char_p, [c_void_p]),
     "loragen_generator_free": (None, [c_void_p]),
     "generate_lora": (_STATUS, [POINTER(c_void_p), c_void_p, POINTER(CRequest)]),
+    "loragen_generate_file": (_STATUS, [c_void_p, POINTER(CRequest), c_char_p, POINTER(CFileOptions)]),
     "loragen_adapters_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
+    "loragen_adapters_open_for": (_STATUS, [POINTER(c_void_p), c_char_p, c_char_p]),
     "loragen_adapters_count": (c_size_t, [c_void_p]),
     "loragen_adapters_tensor_count": (c_size_t, [c_void_p]),
     "loragen_adapters_module_count": (c_size_t, [c_void_p]),
@@ -126,6 +161,20 @@ _SIGNATURES = {
     "loragen_adapters_dlpack": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_size_t]),
     "loragen_adapters_save": (_STATUS, [c_void_p, c_size_t, c_char_p, c_int32, POINTER(CSaveOptions)]),
     "loragen_adapters_free": (None, [c_void_p]),
+    "loragen_convert": (_STATUS, [c_char_p, c_char_p, c_int32, POINTER(CConvertOptions)]),
+    "loragen_apply": (_STATUS, [c_char_p, c_char_p, c_char_p, POINTER(CApplyOptions)]),
+    "loragen_verify": (_STATUS, [POINTER(c_void_p), c_char_p, c_char_p, c_char_p]),
+    "loragen_verification_json": (c_char_p, [c_void_p]),
+    "loragen_verification_text": (c_char_p, [c_void_p]),
+    "loragen_verification_free": (None, [c_void_p]),
+    "loragen_compare": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_void_p, c_size_t]),
+    "loragen_nearest": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_char_p, c_size_t]),
+    "loragen_doctor": (_STATUS, [POINTER(c_void_p), c_char_p, POINTER(CDoctorOptions)]),
+    "loragen_analysis_json": (c_char_p, [c_void_p]),
+    "loragen_analysis_text": (c_char_p, [c_void_p]),
+    "loragen_analysis_svg": (c_char_p, [c_void_p]),
+    "loragen_analysis_errors": (c_size_t, [c_void_p]),
+    "loragen_analysis_free": (None, [c_void_p]),
 }
 
 _library: CDLL | None = None

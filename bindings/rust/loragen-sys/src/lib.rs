@@ -24,6 +24,7 @@ pub type loragen_log_callback = Option<unsafe extern "C" fn(level: i32, message:
 pub const LORAGEN_FLOAT32: i32 = 0;
 pub const LORAGEN_FLOAT16: i32 = 1;
 pub const LORAGEN_BFLOAT16: i32 = 2;
+pub const LORAGEN_Q8_0: i32 = 3;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +160,19 @@ pub struct DLManagedTensor {
 pub const LORAGEN_FORMAT_PEFT: i32 = 0;
 pub const LORAGEN_FORMAT_SAFETENSORS: i32 = 1;
 pub const LORAGEN_FORMAT_ONNX: i32 = 2;
+pub const LORAGEN_FORMAT_DIFFUSERS: i32 = 3;
+pub const LORAGEN_FORMAT_KOHYA: i32 = 4;
+pub const LORAGEN_FORMAT_GGUF: i32 = 5;
+pub const LORAGEN_FORMAT_ONNX_ADAPTER: i32 = 6;
+pub const LORAGEN_FORMAT_NPZ: i32 = 7;
+
+pub const LORAGEN_NAMING_OLIVE: i32 = 0;
+pub const LORAGEN_NAMING_PEFT: i32 = 1;
+
+#[repr(C)]
+pub struct loragen_verification {
+    _private: [u8; 0],
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -166,9 +180,86 @@ pub struct loragen_save_options {
     pub struct_size: usize,
     pub dtype: i32,
     pub keep_alpha: i32,
+    pub base: *const c_char,
+    pub naming: i32,
+    pub portable: i32,
+    pub layers: i32,
+    pub model: *const c_char,
+}
+
+#[repr(C)]
+pub struct loragen_analysis {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_doctor_options {
+    pub struct_size: usize,
+    pub memory_limit: u64,
+    pub progress: loragen_progress_callback,
+    pub payload: *mut c_void,
+}
+
+pub type loragen_note_callback = loragen_problem_callback;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_convert_options {
+    pub struct_size: usize,
+    pub save: *const loragen_save_options,
+    pub lossy: i32,
+    pub note: loragen_note_callback,
+    pub payload: *mut c_void,
+}
+
+pub const LORAGEN_APPLY_MERGE: i32 = 0;
+pub const LORAGEN_APPLY_UNMERGE: i32 = 1;
+pub const LORAGEN_APPLY_INJECT: i32 = 2;
+pub const LORAGEN_APPLY_INPUTS: i32 = 3;
+pub const LORAGEN_APPLY_REMOVE: i32 = 4;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_apply_options {
+    pub struct_size: usize,
+    pub mode: i32,
+    pub scale: f64,
+    pub base: *const c_char,
+    pub note: loragen_note_callback,
+    pub payload: *mut c_void,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_file_options {
+    pub struct_size: usize,
+    pub format: i32,
+    pub dtype: i32,
+    pub keep_alpha: i32,
+    pub sample: i32,
+    pub memory_limit: u64,
 }
 
 extern "C" {
+    pub fn loragen_convert(
+        source: *const c_char,
+        target: *const c_char,
+        format: i32,
+        options: *const loragen_convert_options,
+    ) -> loragen_status;
+    pub fn loragen_apply(
+        model: *const c_char,
+        adapter: *const c_char,
+        target: *const c_char,
+        options: *const loragen_apply_options,
+    ) -> loragen_status;
+    pub fn loragen_adapters_open_for(
+        out: *mut *mut loragen_adapters,
+        path: *const c_char,
+        base: *const c_char,
+    ) -> loragen_status;
+
     pub fn loragen_version() -> *const c_char;
     pub fn loragen_status_name(status: loragen_status) -> *const c_char;
     pub fn loragen_last_error() -> *const c_char;
@@ -217,6 +308,13 @@ extern "C" {
         request: *const loragen_request,
     ) -> loragen_status;
 
+    pub fn loragen_generate_file(
+        generator: *const loragen_generator,
+        request: *const loragen_request,
+        path: *const c_char,
+        options: *const loragen_file_options,
+    ) -> loragen_status;
+
     pub fn loragen_adapters_open(out: *mut *mut loragen_adapters, path: *const c_char) -> loragen_status;
     pub fn loragen_adapters_count(adapters: *const loragen_adapters) -> usize;
     pub fn loragen_adapters_tensor_count(adapters: *const loragen_adapters) -> usize;
@@ -247,4 +345,40 @@ extern "C" {
         options: *const loragen_save_options,
     ) -> loragen_status;
     pub fn loragen_adapters_free(adapters: *mut loragen_adapters);
+
+    pub fn loragen_verify(
+        out: *mut *mut loragen_verification,
+        adapter: *const c_char,
+        base: *const c_char,
+        corpus: *const c_char,
+    ) -> loragen_status;
+    pub fn loragen_verification_errors(verification: *const loragen_verification) -> usize;
+    pub fn loragen_verification_warnings(verification: *const loragen_verification) -> usize;
+    pub fn loragen_verification_text(verification: *const loragen_verification) -> *const c_char;
+    pub fn loragen_verification_json(verification: *const loragen_verification) -> *const c_char;
+    pub fn loragen_verification_free(verification: *mut loragen_verification);
+    pub fn loragen_compare(
+        out: *mut *mut loragen_analysis,
+        a: *const loragen_adapters,
+        sample_a: usize,
+        b: *const loragen_adapters,
+        sample_b: usize,
+    ) -> loragen_status;
+    pub fn loragen_nearest(
+        out: *mut *mut loragen_analysis,
+        adapters: *const loragen_adapters,
+        sample: usize,
+        folder: *const c_char,
+        count: usize,
+    ) -> loragen_status;
+    pub fn loragen_doctor(
+        out: *mut *mut loragen_analysis,
+        path: *const c_char,
+        options: *const loragen_doctor_options,
+    ) -> loragen_status;
+    pub fn loragen_analysis_json(analysis: *const loragen_analysis) -> *const c_char;
+    pub fn loragen_analysis_text(analysis: *const loragen_analysis) -> *const c_char;
+    pub fn loragen_analysis_svg(analysis: *const loragen_analysis) -> *const c_char;
+    pub fn loragen_analysis_errors(analysis: *const loragen_analysis) -> usize;
+    pub fn loragen_analysis_free(analysis: *mut loragen_analysis);
 }

@@ -1,5 +1,5 @@
 use crate::error::{check, Result};
-use crate::{c_path, text, values};
+use crate::{c_path, optional, pointer, text, values};
 use loragen_sys as sys;
 use std::mem::{size_of, MaybeUninit};
 use std::path::Path;
@@ -58,6 +58,31 @@ pub enum Format {
     Safetensors,
     /// One file: the tensors as initializers.
     Onnx,
+    /// One file for a diffusers pipeline.
+    Diffusers,
+    /// One file with kohya's names, for ComfyUI, A1111, Forge and diffusers.
+    Kohya,
+    /// One file for llama.cpp.
+    Gguf,
+    /// One file for ONNX Runtime's LoraAdapter.
+    OnnxAdapter,
+    /// One file for numpy.load.
+    Npz,
+}
+
+impl Format {
+    pub(crate) fn code(self) -> i32 {
+        match self {
+            Format::Peft => sys::LORAGEN_FORMAT_PEFT,
+            Format::Safetensors => sys::LORAGEN_FORMAT_SAFETENSORS,
+            Format::Onnx => sys::LORAGEN_FORMAT_ONNX,
+            Format::Diffusers => sys::LORAGEN_FORMAT_DIFFUSERS,
+            Format::Kohya => sys::LORAGEN_FORMAT_KOHYA,
+            Format::Gguf => sys::LORAGEN_FORMAT_GGUF,
+            Format::OnnxAdapter => sys::LORAGEN_FORMAT_ONNX_ADAPTER,
+            Format::Npz => sys::LORAGEN_FORMAT_NPZ,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,13 +91,47 @@ pub enum DType {
     Float32,
     Float16,
     BFloat16,
+    /// GGUF alone.
+    Q8_0,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SaveOptions {
+pub struct SaveOptions<'a> {
     pub dtype: DType,
     /// Keep the layout's alpha in the file, instead of alpha = rank with the scale inside B.
     pub keep_alpha: bool,
+    /// GGUF: the base model's GGUF file, config.json or folder.
+    pub base: Option<&'a str>,
+    /// `.onnx_adapter`: PEFT's keys and shapes instead of Olive's.
+    pub peft_names: bool,
+    /// Only what every host of language models loads and computes alike.
+    pub portable: bool,
+    /// Of the base model, for `portable`; 0: as many as the adapter reaches.
+    pub layers: i32,
+    /// Kohya: "sd1", "sdxl" or "flux"; `None`: what the modules say.
+    pub model: Option<&'a str>,
+}
+
+impl SaveOptions<'_> {
+    /// Runs `body` with the options as C has them.
+    pub(crate) fn with<T>(&self, body: impl FnOnce(&sys::loragen_save_options) -> Result<T>) -> Result<T> {
+        let (base, model) = (optional(self.base)?, optional(self.model)?);
+        body(&sys::loragen_save_options {
+            struct_size: size_of::<sys::loragen_save_options>(),
+            dtype: match self.dtype {
+                DType::Float32 => sys::LORAGEN_FLOAT32,
+                DType::Float16 => sys::LORAGEN_FLOAT16,
+                DType::BFloat16 => sys::LORAGEN_BFLOAT16,
+                DType::Q8_0 => sys::LORAGEN_Q8_0,
+            },
+            keep_alpha: self.keep_alpha.into(),
+            base: pointer(&base),
+            naming: if self.peft_names { sys::LORAGEN_NAMING_PEFT } else { sys::LORAGEN_NAMING_OLIVE },
+            portable: self.portable.into(),
+            layers: self.layers,
+            model: pointer(&model),
+        })
+    }
 }
 
 /// One or more adapters of one layout, in memory.
@@ -86,10 +145,16 @@ unsafe impl Send for Adapters {}
 unsafe impl Sync for Adapters {}
 
 impl Adapters {
-    /// Reads a PEFT folder, or a .safetensors file that this library wrote.
+    /// Reads an adapter: a PEFT folder, or a file in any format that this library writes.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = c_path(path.as_ref())?;
         Self::make(|out| check(unsafe { sys::loragen_adapters_open(out, path.as_ptr()) }))
+    }
+
+    /// The same with the base model, for a GGUF file of another origin; as [`SaveOptions::base`].
+    pub fn open_for(path: impl AsRef<Path>, base: &str) -> Result<Self> {
+        let (path, base) = (c_path(path.as_ref())?, crate::c_string(base)?);
+        Self::make(|out| check(unsafe { sys::loragen_adapters_open_for(out, path.as_ptr(), base.as_ptr()) }))
     }
 
     /// Takes over what a C call puts into its first argument.
@@ -177,6 +242,11 @@ impl<'a> Adapter<'a> {
         self.tensors().find(|tensor| tensor.name == name)
     }
 
+    /// The handle and the sample, for C calls.
+    pub(crate) fn raw(&self) -> (*const sys::loragen_adapters, usize) {
+        (self.adapters.handle.as_ptr(), self.sample)
+    }
+
     /// Where the adapter comes from, as JSON.
     pub fn origin(&self) -> Option<&'a str> {
         unsafe { text(sys::loragen_adapters_origin(self.adapters.handle.as_ptr(), self.sample)) }
@@ -187,23 +257,22 @@ impl<'a> Adapter<'a> {
         self.save_with(path, format, SaveOptions::default())
     }
 
-    pub fn save_with(&self, path: impl AsRef<Path>, format: Format, options: SaveOptions) -> Result<()> {
+    pub fn save_with(&self, path: impl AsRef<Path>, format: Format, options: SaveOptions<'_>) -> Result<()> {
         let path = c_path(path.as_ref())?;
-        let format = match format {
-            Format::Peft => sys::LORAGEN_FORMAT_PEFT,
-            Format::Safetensors => sys::LORAGEN_FORMAT_SAFETENSORS,
-            Format::Onnx => sys::LORAGEN_FORMAT_ONNX,
-        };
-        let options = sys::loragen_save_options {
-            struct_size: size_of::<sys::loragen_save_options>(),
-            dtype: match options.dtype {
-                DType::Float32 => sys::LORAGEN_FLOAT32,
-                DType::Float16 => sys::LORAGEN_FLOAT16,
-                DType::BFloat16 => sys::LORAGEN_BFLOAT16,
-            },
-            keep_alpha: options.keep_alpha.into(),
-        };
         let handle = self.adapters.handle.as_ptr();
-        check(unsafe { sys::loragen_adapters_save(handle, self.sample, path.as_ptr(), format, &options) })
+        options.with(|options| {
+            check(unsafe { sys::loragen_adapters_save(handle, self.sample, path.as_ptr(), format.code(), options) })
+        })
+    }
+}
+
+impl DType {
+    pub(crate) fn code(self) -> i32 {
+        match self {
+            DType::Float32 => sys::LORAGEN_FLOAT32,
+            DType::Float16 => sys::LORAGEN_FLOAT16,
+            DType::BFloat16 => sys::LORAGEN_BFLOAT16,
+            DType::Q8_0 => sys::LORAGEN_Q8_0,
+        }
     }
 }

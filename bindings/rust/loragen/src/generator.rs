@@ -1,4 +1,4 @@
-use crate::adapters::{Adapters, Module};
+use crate::adapters::{Adapters, Format, Module, SaveOptions};
 use crate::error::{check, Result};
 use crate::progress::{with_progress, Callback, Progress};
 use crate::{c_path, optional, pointer, text};
@@ -153,7 +153,51 @@ impl Generator {
         self.draw(request, Some(progress))
     }
 
+    /// Draws sample `sample` of a request and writes it while it is made, with no more than `memory_limit` bytes beside
+    /// the generator's file (0: no limit): `loragen_generate_file()`.
+    pub fn generate_file(
+        &self,
+        request: &Request<'_>,
+        path: impl AsRef<Path>,
+        format: Format,
+        options: SaveOptions<'_>,
+        sample: i32,
+        memory_limit: u64,
+    ) -> Result<()> {
+        let path = c_path(path.as_ref())?;
+        let options = sys::loragen_file_options {
+            struct_size: size_of::<sys::loragen_file_options>(),
+            format: format.code(),
+            dtype: options.dtype.code(),
+            keep_alpha: options.keep_alpha.into(),
+            sample,
+            memory_limit,
+        };
+        self.ask(request, |c_request| {
+            // SAFETY: everything that the request points to lives until this returns.
+            check(unsafe { sys::loragen_generate_file(self.handle.as_ptr(), c_request, path.as_ptr(), &options) })
+        })
+    }
+
     fn draw<'a>(&self, request: &Request<'_>, progress: Option<&'a mut Callback<'a>>) -> Result<Adapters> {
+        self.ask(request, |c_request| {
+            Adapters::make(|out| {
+                with_progress(progress, |callback, payload| {
+                    c_request.progress = callback;
+                    c_request.payload = payload;
+                    // SAFETY: everything that the request points to lives until this returns.
+                    unsafe { sys::generate_lora(out, self.handle.as_ptr(), c_request) }
+                })
+            })
+        })
+    }
+
+    /// Runs `call` with the request as the library takes it.
+    fn ask<T>(
+        &self,
+        request: &Request<'_>,
+        call: impl FnOnce(&mut sys::loragen_request) -> Result<T>,
+    ) -> Result<T> {
         let (vector, bits) = match request.condition {
             Condition::None => (None, None),
             Condition::Vector(vector) => (Some(vector), None),
@@ -174,14 +218,7 @@ impl Generator {
             progress: None,
             payload: ptr::null_mut(),
         };
-        Adapters::make(|out| {
-            with_progress(progress, |callback, payload| {
-                c_request.progress = callback;
-                c_request.payload = payload;
-                // SAFETY: everything that the request points to lives until this returns.
-                unsafe { sys::generate_lora(out, self.handle.as_ptr(), &c_request) }
-            })
-        })
+        call(&mut c_request)
     }
 }
 

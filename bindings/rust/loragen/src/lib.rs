@@ -17,18 +17,24 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod adapters;
+mod analysis;
+mod apply;
 mod corpus;
 mod error;
 mod generator;
 mod progress;
 mod training;
+mod verify;
 
 pub use adapters::{Adapter, Adapters, DType, Format, Module, SaveOptions, Tensor};
+pub use analysis::{compare, doctor, nearest, Analysis};
+pub use apply::{apply, convert, Apply};
 pub use corpus::{Corpus, CorpusEntry, Split};
 pub use error::{Error, Result};
 pub use generator::{Condition, ConditionKind, Generator, GeneratorInfo, Request};
 pub use progress::Progress;
 pub use training::{train, TrainingOptions};
+pub use verify::Verification;
 
 use std::ffi::{CStr, CString};
 use std::os::raw::c_char;

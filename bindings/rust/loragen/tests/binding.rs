@@ -137,3 +137,16 @@ fn checking_a_corpus_lists_its_problems() {
     assert_eq!(Corpus::check(variable("LORAGEN_TEST_CORPUS")).unwrap(), Vec::<String>::new());
     assert!(!Corpus::check("/does/not/exist").map_or(vec![String::new()], |problems| problems).is_empty());
 }
+
+#[test]
+fn adapters_are_compared_and_a_corpus_looked_at() {
+    let corpus = variable("LORAGEN_TEST_CORPUS");
+    let adapters = generator().generate(&Request::bits(&bits())).unwrap();
+    let same = loragen::compare(adapters.sample(0), adapters.sample(0)).unwrap();
+    assert!(same.json().starts_with('{') && same.text().contains("cosine") && same.svg().is_none());
+    assert!(loragen::nearest(adapters.sample(0), &corpus, 3).unwrap().json().contains("neighbours"));
+    let diagnosis = loragen::doctor(&corpus, 0, &mut |_| Continue(())).unwrap();
+    assert_eq!(diagnosis.errors(), 0);
+    assert!(diagnosis.svg().unwrap().starts_with("<svg"));
+    assert!(matches!(loragen::doctor(&corpus, 0, &mut |_| Break(())), Err(Error::Cancelled(_))));
+}
