@@ -74,7 +74,7 @@ def measure(program: str, arguments: argparse.Namespace, row: tuple) -> dict:
     folder.mkdir(parents=True)
     try:
         if kind == "train":
-            run(program, "corpus", corpus, rank, layers, magnitudes, 2)
+            run(program, "corpus", corpus, rank, layers, magnitudes, 8 if rank == 16 else 2)
             found = run(program, "train", corpus, generator, preset, settings, arguments.steps)
         else:
             run(program, "untrained", rank, layers, magnitudes, generator, preset, settings)

@@ -64,23 +64,40 @@ extension Adapter {
 }
 
 extension PEFTFolder {
-    /// Opens a folder to be read in parts; the values are not looked at. Throws as `readHeader`.
+    /// Opens a folder to be read in parts; the values are not looked at. Throws as `readHeader`. Experts, whose values
+    /// are scattered over common tensors, are read at once.
     public static func reader(path: String) throws(LoragenError) -> any AdapterReader {
-        try open(path).contents
+        let contents = try open(path).contents
+        let tensors = contents.tensors.compactMap { $0 }
+        guard tensors.count == contents.tensors.count else {
+            return HeldAdapter(adapter: try contents.adapter(metadata: [:]))
+        }
+        return StoredAdapter(layout: contents.layout, file: contents.file, tensors: tensors)
     }
 }
 
-extension PEFTTensors: AdapterReader {
+/// An adapter whose tensors are those of a file.
+private struct StoredAdapter: AdapterReader {
+    let layout: Layout
+    let file: SafetensorsFile
+    let tensors: [SafetensorsTensor]
+
     func read(
         _ tensor: Int, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>
     ) throws(LoragenError) {
-        guard let source = tensors[tensor] else {
-            throw LoragenError(
-                .unsupported,
-                "\(file.path): fused experts cannot be read in parts; write the adapter anew, which makes them a module each "
-                    + "(loragen convert)")
-        }
-        try file.read(source, range: range, into: target)
+        try file.read(tensors[tensor], range: range, into: target)
+    }
+}
+
+/// An adapter in memory.
+private struct HeldAdapter: AdapterReader {
+    let adapter: Adapter
+    var layout: Layout { adapter.layout }
+
+    func read(_ tensor: Int, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+        let values = UnsafeBufferPointer(rebasing: adapter.tensor(at: tensor).values[range])
+        for (i, value) in values.enumerated() { target[i] = value }
+        withExtendedLifetime(adapter) {}
     }
 }
 

@@ -257,7 +257,8 @@ public final class Generator: @unchecked Sendable {
         let longest = file.index.tasks.sorted { $0.utf8.count > $1.utf8.count }.prefix(3)
         // No number takes more than 24 characters; a character in a string takes at most 6 bytes.
         let room = 3 * 24 + 6 * longest.reduce(0) { $0 + $1.utf8.count }
-        let width = try origin([], draw, request, sample).utf8.count + room + 3 * #"{"task":"","distance":},"#.utf8.count
+        let frames = 3 * #"{"task":"","distance":},"#.utf8.count
+        let width = try origin([], draw, request, sample).utf8.count + room + frames
         return text + String(repeating: " ", count: max(0, width - text.utf8.count))
     }
 

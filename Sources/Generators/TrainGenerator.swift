@@ -108,7 +108,8 @@ private func checkMemory(
     let numbers = Double(problem.corpus.entries.count) * Double(problem.size.values + problem.corpus.layout.valueCount)
     let kept = problem.data.rows is TensorRows ? 16 * numbers : 0
     let statistics = 4 * Double(problem.representation.normaliser.count)
-    let needed = 4 * Double(copies) * Double(weights) + kept + statistics + 4 * (try entry.workspace(settings, problem.size))
+    let step = 4 * (try entry.workspace(settings, problem.size))
+    let needed = 4 * Double(copies) * Double(weights) + kept + statistics + step
     guard needed <= Double(limit) else {
         throw LoragenError(
             .memory,

@@ -21,7 +21,8 @@ package func writeUntrainedGenerator(
     var writer = SafetensorsWriter()
     func add(_ name: String, _ tensor: Tensor<Float>) throws(LoragenError) { try writer.add(name, tensor) }
     /// Numbers of one shape that are made while they are written.
-    func add(_ name: String, _ shape: [Int], _ type: ElementType, mean: Double, deviation: Double) throws(LoragenError) {
+    func add(_ name: String, _ shape: [Int], _ type: ElementType, mean: Double, deviation: Double) throws(LoragenError)
+    {
         let source = random
         random.position &+= UInt64(shape.reduce(1, *)) / 4 + 1
         try writer.add(name, type: type, shape: shape) { (sink) throws(LoragenError) in

@@ -258,6 +258,17 @@ static void requests(void) {
     CLAIM(adapters == NULL);
     adapters = poison;
     FAILS(LORAGEN_INVALID_ARGUMENT, generate_lora(&adapters, generator, NULL));
+    loragen_file_options file = LORAGEN_FILE_OPTIONS_INIT;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generate_file(NULL, &request, "no", &file));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generate_file(generator, NULL, "no", &file));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generate_file(generator, &request, NULL, &file));
+    WRONG_SIZES(file.struct_size, loragen_generate_file(generator, &request, "no", &file));
+    file.struct_size = sizeof file;
+    file.format = 99;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generate_file(generator, &request, "no", &file));
+    file.format = LORAGEN_FORMAT_PEFT;
+    file.sample = -1;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generate_file(generator, &request, "no", &file));
     CLAIM(adapters == NULL);
     WRONG_SIZES(request.struct_size, generate_lora(&adapters, generator, &request));
     request.struct_size = sizeof request;

@@ -47,9 +47,13 @@ public struct AdapterStream {
             try file.commit()
         case .peft:
             // Their names change in a PEFT folder.
-            guard !layout.modules.contains(where: { DiffusionName($0.name) != nil }) else {
+            let isRenamed = layout.modules.contains { module in
+                DiffusionName(module.name).map { module.name.hasPrefix($0.component.rawValue + ".") } ?? false
+            }
+            guard !isRenamed else {
                 throw LoragenError(
-                    .unsupported, "an adapter of a diffusion pipeline needs to be in memory to become a PEFT folder; write it "
+                    .unsupported,
+                    "an adapter of a diffusion pipeline needs to be in memory to become a PEFT folder; write it "
                         + "without a memory limit, or as a safetensors file")
             }
             let config = try PEFTConfig.text(for: form, metadata: metadata())
@@ -80,7 +84,8 @@ public struct AdapterStream {
                 let pieces = Pieces(layout: layout, form: form, options: options, modules: modules)
                 var writer = SafetensorsWriter(metadata: try metadata())
                 for (i, tensor) in form.tensors.enumerated() {
-                    try writer.add(tensor.name, type: options.type, shape: tensor.shape) { (sink) throws(LoragenError) in
+                    try writer.add(tensor.name, type: options.type, shape: tensor.shape) {
+                        (sink) throws(LoragenError) in
                         try pieces.encode(i, to: sink)
                     }
                 }
@@ -89,7 +94,9 @@ public struct AdapterStream {
                 writer.metadata = try metadata()
                 let end = try writer.start()
                 guard end.count == start.count else {
-                    throw LoragenError(.internalError, "\(file.path): its metadata changed from \(start.count) to \(end.count) bytes")
+                    throw LoragenError(
+                        .internalError,
+                        "\(file.path): its metadata changed from \(start.count) to \(end.count) bytes")
                 }
                 try file.replaceStart(end)
             }

@@ -105,7 +105,9 @@ final class MeanMethod: ClosedForm, Module {
     init(_ size: ProblemSize) { mean = ModuleBuffer(.pending([1, size.values])) }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("mean", mean) }
-    func fit(_ data: TrainingData) throws(LoragenError) { mean.value = try data.vectors.mean(axes: [0], keepDims: true) }
+    func fit(_ data: TrainingData) throws(LoragenError) {
+        mean.value = try data.vectors.mean(axes: [0], keepDims: true)
+    }
     func predict(_ condition: Tensor<Float>) -> Tensor<Float> { mean.value }
 }
 

@@ -44,7 +44,8 @@ extension RPG {
             "large",
             Settings(
                 published.changing([
-                    "weights": "bfloat16", "tokenSize": 16_384, "width": 12_288, "outputWidth": 16_384, "channels": "64,96,64",
+                    "weights": "bfloat16", "tokenSize": 16_384, "width": 12_288, "outputWidth": 16_384,
+                    "channels": "64,96,64",
                     "steps": 120_000, "batch": 8, "diffusionBatch": 512, "rate": 1e-5, "sampler": "ddim",
                     "samplingSteps": 60,
                 ]))

@@ -45,8 +45,6 @@ struct TensorRows: VectorRows {
             target.update(from: base + row * width + columns.lowerBound, count: columns.count)
         }
     }
-
-
 }
 
 /// The vectors of adapters, made when they are asked for; a module is the least that is looked at, unless the factors

@@ -42,7 +42,8 @@ final class ModuleStream {
         let values = representation.normaliser.inverse(numbers, range, group: group)
         guard values.isFinite else {
             throw LoragenError(
-                .nonFinite, "the method gave numbers that are not finite; the condition may be far from the trained ones")
+                .nonFinite,
+                "the method gave numbers that are not finite; the condition may be far from the trained ones")
         }
         let adapter = try representation.space.decode(values, module: module)
         try adapter.checkFinite(source: "the generated adapter")

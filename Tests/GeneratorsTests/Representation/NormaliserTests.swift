@@ -74,7 +74,8 @@ import Testing
     func still(kind: Normaliser.Kind) throws {
         let rows = Tensor<Float>([Float](repeating: 3, count: 6), shape: [3, 2])
         let normaliser = try Normaliser(
-            kind: kind, rows: TensorRows(rows), groups: [0, 0, 1], groupCount: 2, tensors: [(0..<1, true), (1..<2, false)])
+            kind: kind, rows: TensorRows(rows), groups: [0, 0, 1], groupCount: 2,
+            tensors: [(0..<1, true), (1..<2, false)])
         let x = normaliser(rows, groups: [0, 0, 1])
         #expect(x.isFinite)
         #expect(relativeError(normaliser.inverse(x, groups: [0, 0, 1]), rows) < 1e-6)

@@ -33,6 +33,21 @@ def test_bits_and_their_vector_are_one_request(generator, bits):
     assert all(numpy.array_equal(by_bits[name], by_vector[name]) for name in by_bits)
 
 
+def test_a_generated_file_has_the_bytes_of_a_saved_one(generator, bits, tmp_path):
+    seen = []
+    generator.generate(bits=bits, seed=3, samples=2)[1].save(tmp_path / "saved", dtype=loragen.DType.FLOAT16)
+    generator.generate_file(
+        tmp_path / "streamed", bits=bits, seed=3, sample=1, dtype=loragen.DType.FLOAT16, memory_limit=256 << 20,
+        progress=seen.append)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (tmp_path / "saved" / name).read_bytes() == (tmp_path / "streamed" / name).read_bytes()
+    with pytest.raises(loragen.LoragenError, match="limit"):
+        generator.generate_file(tmp_path / "none", bits=bits, memory_limit=1000)
+    with pytest.raises(loragen.LoragenError, match="memory"):
+        generator.generate_file(tmp_path / "none", bits=bits, format=loragen.Format.ONNX)
+    assert not (tmp_path / "none").exists()
+
+
 def test_threads_share_a_generator(generator, bits):
     expected = generator.generate(bits=bits)[0].arrays()
     with ThreadPoolExecutor(8) as pool:
