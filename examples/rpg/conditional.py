@@ -167,7 +167,9 @@ def check(result):
     """What must hold in any run."""
     rows = result["rows"]
     gain = rows["rpg"]["mean"] - rows["mean"]["mean"]
-    return [] if gain >= demo.LEAST_GAIN else [f"RPG is {gain:.1f} points above the mean adapter; expected {demo.LEAST_GAIN}"]
+    if gain >= demo.LEAST_GAIN:
+        return []
+    return [f"RPG is {gain:.1f} points above the mean adapter; expected {demo.LEAST_GAIN}"]
 
 
 def lines(result):

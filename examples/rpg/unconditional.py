@@ -67,7 +67,7 @@ def generated(path, draws, folder):
 
 
 def run(run):
-    path, report, seconds = train(run, loragen.Corpus(CORPUS), "checkpoints", "RPG on 50 checkpoints", settings=SETTINGS)
+    path, _, seconds = train(run, loragen.Corpus(CORPUS), "checkpoints", "RPG on 50 checkpoints", settings=SETTINGS)
     entries = packed(CORPUS)
     originals, host = [tensors for _, tensors in entries], Host(entries[0][0]["task"])
     folder = run.out / "adapters" / "checkpoints"
@@ -94,16 +94,20 @@ def run(run):
         rows[name] = {**host.describe(own), "max IoU": percent(nearest),
                       "IoU among them": round(float(among.mean()), 4) if len(own) > 1 else None}
     return {"task": entries[0][0]["task"], "images": len(evaluate.PIXELS), "moved images": len(host.labels), "rows": rows,
-            "accuracy on moved images and max IoU": points, "training seconds": seconds, "settings": {**SETTINGS, **run.settings}}
+            "accuracy on moved images and max IoU": points, "training seconds": seconds,
+            "settings": {**SETTINGS, **run.settings}}
 
 
 def check(result):
     generated, original = (result["rows"][name]["accuracy"][1] for name in ("generated", "original"))
-    return [] if generated > original - 5 else [f"generated checkpoints reach {generated:.1f} %, the originals {original:.1f} %"]
+    if generated > original - 5:
+        return []
+    return [f"generated checkpoints reach {generated:.1f} %, the originals {original:.1f} %"]
 
 
 def lines(result):
-    yield f"50 checkpoints of one run of task {result['task']}; right answers in percent, similarity on {result['moved images']} images"
+    yield (f"50 checkpoints of one run of task {result['task']}; right answers in percent, similarity on "
+           f"{result['moved images']} images")
     yield f"{'':16}{'best':>8}{'mean':>8}{'least':>8}{'moved images: mean':>21}{'max IoU':>18}{'IoU among them':>17}"
     for name, row in result["rows"].items():
         best, mean, least = row["accuracy"]
