@@ -94,13 +94,18 @@ def draw_states(result, factors, path):
 
 def draw_speed(result, path):
     figure, axes = plt.subplots(figsize=(7.5, 4))
-    for name, row in result["rows"].items():
-        colour = {"ddpm": INK, "ddim": BLUE}.get(name.rsplit("-", 1)[0], ORANGE)
-        axes.errorbar(row["ms"], row["accuracy"][0], yerr=row["over draws"], fmt="o", color=colour, ms=6, elinewidth=1)
-        axes.annotate(row["label"], (row["ms"], row["accuracy"][0]), xytext=(5, 6), textcoords="offset points", fontsize=8.5,
-                      color=colour)
+    for sampler, colour in (("ddpm", INK), ("ddim", BLUE), ("dpm-solver++", ORANGE)):
+        rows = [row for name, row in result["rows"].items() if name.rsplit("-", 1)[0] == sampler]
+        if not rows:
+            continue
+        axes.errorbar([row["ms"] for row in rows], [row["accuracy"][0] for row in rows],
+                      yerr=[row["over draws"] for row in rows], fmt="o", color=colour, ms=6, elinewidth=1, label=sampler)
+        for row in rows:
+            axes.annotate(row["label"].split()[-2], (row["ms"], row["accuracy"][0]), xytext=(6, 5),
+                          textcoords="offset points", fontsize=8.5, color=colour)
     axes.set_xscale("log")
-    axes.set_xlabel("milliseconds for one adapter", fontsize=9.5, color=INK)
+    axes.set_xlabel("milliseconds for one adapter; numbers are steps", fontsize=9.5, color=INK)
     axes.set_ylabel("right answers, %: mean, deviation over draws", fontsize=9.5, color=INK)
+    axes.legend(fontsize=8.5, frameon=False)
     axes.margins(0.15)
     finish(figure, axes, path, "both")
