@@ -112,6 +112,8 @@ def main():
     options.add_argument("generator")
     options.add_argument("--quick", action="store_true")
     options.add_argument("--only", action="append", default=[])
+    options.add_argument("--without", action="append", default=[], help="a peer to leave out")
+    options.add_argument("--seconds", type=float, default=20, help="about how long a row's rounds take")
     options.add_argument("--threads", type=int, default=os.cpu_count())
     options = options.parse_args()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "GOTO_", "MKL_", "OMP_"))}
@@ -146,7 +148,7 @@ def main():
         if options.only and not any(o in row for o in options.only):
             continue
         sides = {}
-        for name in ["ours"] + variants:
+        for name in ["ours"] + [v for v in variants if v not in options.without]:
             try:
                 sides[name] = ours(row) if name == "ours" else peer(row, name)
             except RuntimeError:
@@ -164,11 +166,11 @@ def main():
             for name in sides:
                 if name != "ours" and row != "first-adapter":
                     errors[name] = error(f"{folder}/ours", f"{folder}/{name}")
-        # About a tenth of a second a turn, so that each is over before another process gets in; 20 s in all.
+        # About a tenth of a second a turn, so that each is over before another process gets in.
         warm = {name: min(s.times(2)) for name, s in sides.items()}
         counts = {name: max(1, min(200, int((0.03 if options.quick else 0.1) / t))) for name, t in warm.items()}
         turn = sum(warm[name] * counts[name] for name in sides)
-        rounds = 3 if options.quick else min(9, max(3, int(20 / turn)))
+        rounds = 3 if options.quick else min(9, max(3, int(options.seconds / turn)))
         best = {name: [] for name in sides}
         for _ in range(rounds):
             for name, s in sides.items():
@@ -203,7 +205,7 @@ def main():
                 fresh.close()
         report[row] = entry
         show(row, entry)
-    save(report, flops, bandwidth, load, options, environment)
+        save(report, options, environment)
 
 
 def show(row, entry):
@@ -230,9 +232,9 @@ def cpu_name():
     return f"{find('model name')} family {find('cpu family')} model {find('model')}"
 
 
-def save(report, flops, bandwidth, load, options, environment):
+def save(report, options, environment):
     """Rows of an earlier run of the same day stay, so that the whole can be run in pieces."""
-    if options.quick or not report:
+    if options.quick:
         return
     versions = subprocess.run(
         [options.python, "-c",
@@ -249,13 +251,19 @@ def save(report, flops, bandwidth, load, options, environment):
               "rows": rows}
     path.write_text(json.dumps(result, indent=1) + "\n")
     path.with_suffix(".md").write_text(table(result))
-    print(f"\nwritten: Benchmarks/results/{path.name} and {path.stem}.md")
+    print(f"    in Benchmarks/results/{path.name} and {path.stem}.md")
+
+
+def short(x):
+    """Three digits, and none after the point from 100 on"""
+    return f"{x:.0f}" if x >= 100 else f"{x:.3g}"
 
 
 def table(result):
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    loads = [entry["load_average"] for entry in result["rows"].values()]
     lines = [
-        f"# {result['cpu']}, {result['threads']} threads, {result['date']}", "", f"Peers: {versions}.", "",
+        f"# {result['cpu']}, {result['threads']} threads, {result['date']}", "", f"Peers: {versions}. Load average at each row: {min(loads):.1f} to {max(loads):.1f}.", "",
         "| work | ours, ms | best peer, ms | ratio (spread) | goal | GFLOP/s | of the peak | peak MiB, ours / peer |",
         "|---|---|---|---|---|---|---|---|"]
     notes = []
@@ -267,7 +275,7 @@ def table(result):
         aim = f" (goal {100 * SHARES[row]:.0f} %)" if row in SHARES else ""
         peaks = [f"{s['peak_mib']:.0f}" if "peak_mib" in s else "" for s in (mine, other)]
         lines.append(
-            f"| {row} | {mine['ms']:.3g} | {other['ms']:.3g} {entry['best_peer']} | {entry['ratio']:.2f} "
+            f"| {row} | {short(mine['ms'])} | {short(other['ms'])} {entry['best_peer']} | {entry['ratio']:.2f} "
             f"({low:.2f} to {high:.2f}) | {entry['goal']} {'reached' if reached else '**missed**'} | "
             + (f"{mine['gflops']:.0f} | {100 * share:.0f} %{aim}" if share else " | ") + f" | {' / '.join(filter(None, peaks))} |")
         if not reached:
@@ -280,13 +288,13 @@ def table(result):
 def roofline(row, entry):
     mine, other = entry["sides"]["ours"], entry["sides"][entry["best_peer"]]
     if "gflops" not in mine:
-        return f"{mine['ms']:.3g} ms; no count of operations is kept for this row"
+        return f"{short(mine['ms'])} ms; no count of operations is kept for this row"
     operations = mine["gflops"] * mine["ms"] * 1e6
     volume = mine.get("gbytes_per_s", 0) * mine["ms"] * 1e6
     bounds = [operations / entry["peak_gflops"] * 1e-6, volume / entry["read_gbytes_per_s"] * 1e-6]
-    text = f"{operations * 1e-9:.3g} GFLOP at {entry['peak_gflops']:.0f} GFLOP/s take {bounds[0]:.3g} ms"
+    text = f"{short(operations * 1e-9)} GFLOP at {entry['peak_gflops']:.0f} GFLOP/s take {short(bounds[0])} ms"
     if volume:
-        text += f", {volume * 1e-6:.0f} MB at {entry['read_gbytes_per_s']:.0f} GB/s from memory {bounds[1]:.3g} ms"
+        text += f", {volume * 1e-6:.0f} MB at {entry['read_gbytes_per_s']:.0f} GB/s from memory {short(bounds[1])} ms"
     return text + f": at most {other['ms'] / max(bounds):.2f} x the best peer if no operation is saved"
 
 

@@ -53,7 +53,7 @@ private func packed<E: Element>(
     _ accumulate: Bool
 ) {
     let strip = Int(LK_STRIP)
-    let depth = k <= Int(LK_GEMM_DEPTH) ? k : roundedUp(divided(k, divided(k, 384)), 16)
+    let depth = roundedUp(divided(k, divided(k, 384)), 16)
     let (mostRows, mostColumns) = (min(m, 8192), min(roundedUp(n, strip), 96 * strip))
     let isSmall = m * n * k <= 1 << 20
     let left = Storage<E>(count: mostRows * min(depth, k))

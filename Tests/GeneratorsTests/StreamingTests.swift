@@ -24,7 +24,8 @@ import Testing
             var options = tinyOptions(method: "mlp")
             options.settings = #"{"width": 8, "layers": 1, "steps": 40, "batch": 7, \#(settings)}"#
             options.memoryLimit = limit
-            try train(scratch(name), options)
+            try trainGenerator(
+                corpus: Synthetic.shared.get().corpus, path: scratch(name), options: options, progress: nil)
         }
         let kept = try Generator(path: scratch("kept"))
         let read = try Generator(path: scratch("read"))

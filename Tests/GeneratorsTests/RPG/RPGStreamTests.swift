@@ -31,7 +31,7 @@ private func settings(_ change: String = "") -> String {
         for guidance in [Float(1), 2] {
             let ask = request(bits: "10110") { ($0.seed, $0.guidance) = (4, guidance) }
             try generator.generate(ask)[0].write(to: scratch("memory"), format: .safetensors)
-            let least = try #require(leastMemory(path, guidance))
+            let least = try #require(try leastMemory(path, guidance))
             for limit in [least + (2 << 20), least + (2 << 20) + 4096, 1 << 30, 0] {
                 try generator.write(ask, to: scratch("stream"), format: .safetensors, memoryLimit: limit)
                 #expect(try contents(scratch("stream")) == contents(scratch("memory")), "limit \(limit)")

@@ -125,9 +125,11 @@ let tinyRPG = """
         let prototypes: Tensor<Float> = random.normal([200, model.configuration.outputWidth])
         let places = (0..<200).map { RPG.Place(random: Random(seed: 9, stream: 3), token: $0) }
         let sampling = Sampling(sampler: DDIM(eta: 0.5), steps: 4, guidance: 1)
+        let ready = RPG.ReadyDenoiser(model)
         func draw(_ range: Range<Int>) throws -> [Float] {
             try model.denoised(
-                prototypes.slice(axis: 0, range), free: nil, places: Array(places[range]), sampling: sampling
+                model.context(prototypes.slice(axis: 0, range)), free: nil, places: Array(places[range]),
+                sampling: sampling, ready: ready
             ).values
         }
         let all = try draw(0..<200)
@@ -158,10 +160,10 @@ let tinyRPG = """
         #expect(times.count == 60 && times[0] == 945 && times[58] == 17 && times[59] == 1)
     }
 
-    @Test func `a constant tensor comes back as its constant`() {
+    @Test func `a constant tensor comes back as its constant`() throws {
         let rows = Tensor<Float>([1, 2, 3, 0.7, 0.7, 2, 3, 4, 0.7, 0.7], shape: [2, 5])
-        let normaliser = Normaliser(
-            kind: .insideTensor, rows: rows, groups: [0, 0], groupCount: 1, tensors: [(0..<3, true), (3..<5, false)])
+        let normaliser = try Normaliser(
+            kind: .insideTensor, rows: TensorRows(rows), groups: [0, 0], groupCount: 1, tensors: [(0..<3, true), (3..<5, false)])
         let x = normaliser(rows, groups: [0, 0]).values
         #expect(x == [-1.5, -0.5, 0.5, 0, 0, -0.5, 0.5, 1.5, 0, 0])
         let drawn = Tensor<Float>([0, 1, 2, 3, -4], shape: [1, 5])
