@@ -53,7 +53,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", nargs="*", choices=[[], *EXPERIMENTS], help="which ones (all)", metavar="experiment")
     parser.add_argument("--out", type=Path, default=ROOT / "out/rpg", help="folder for everything (out/rpg)")
-    parser.add_argument("--quick", action="store_true", help="short trainings, few draws; a minute")
+    parser.add_argument("--quick", action="store_true", help="short trainings, few draws; two minutes")
     parser.add_argument("--draws", type=int, help="adapters for each task (10)")
     parser.add_argument("--seeds", type=int, help="conditional generators, each of its own training seed (3)")
     parser.add_argument("--jobs", type=int, default=min(2, measuring.cpu_count()), help="processes that measure (2)")
