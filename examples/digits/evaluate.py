@@ -52,9 +52,9 @@ def load_adapter(path):
     return scaled(load_file(path / "adapter_model.safetensors"), config)
 
 
-def predictions(session, adapter_tensors):
-    """0 or 1 for each of the 360 test images; an empty dict stands for the base model."""
-    logits = session.run(None, {"pixel_values": PIXELS, **adapter_tensors})[0]
+def predictions(session, adapter_tensors, pixels=PIXELS):
+    """0 or 1 for each of the images, the 360 test ones; an empty dict stands for the base model."""
+    logits = session.run(None, {"pixel_values": pixels, **adapter_tensors})[0]
     return logits.argmax(-1)
 
 

@@ -4,6 +4,7 @@
 Every adapter takes the way of a user's: generate_lora(), a PEFT folder on disk, the host that reads this folder.
 """
 import hashlib
+import json
 import math
 import multiprocessing
 import os
@@ -82,8 +83,32 @@ def train(contender, corpus, path, title, **options):
     generator = loragen.train(corpus, path, method=contender.method, preset=contender.preset, progress=show, **options)
     with generator:
         report = generator.report
-    line.end(f"skill {report['test']['skill']['generator']:.3f} on the weights of the test tasks")
+    held_out = "test" in report
+    line.end(f"skill {report['test']['skill']['generator']:.3f} on the weights of the test tasks" if held_out else "done")
     return report, line.seconds
+
+
+def trained(contender, corpus, path, title, *, checkpoint, settings, **options):
+    """`train`, unless `path` was made with these options before: (report, seconds of training over all sittings).
+    `checkpoint` is a file in which an unfinished training is kept."""
+    notes = path.with_suffix(".json")  # what the generator was made with, and the seconds so far
+    made = {"settings": settings, **options}
+    known = json.loads(notes.read_text()) if notes.exists() else {}
+    same = {key: known.get(key) for key in made} == made
+    if same and path.exists():
+        with loragen.Generator(path) as generator:
+            print(f"{title}: was done before, {path}")
+            return generator.report, known["seconds"]
+
+    before = known.get("seconds", 0.0) if same and checkpoint.exists() else 0.0
+    path.unlink(missing_ok=True)
+    start = time.monotonic()
+    try:
+        report, _ = train(contender, corpus, path, title, settings=settings, checkpoint=checkpoint, **options)
+    finally:
+        seconds = round(before + time.monotonic() - start, 1)
+        notes.write_text(json.dumps({**made, "seconds": seconds}))
+    return report, seconds
 
 
 # ------------------------------------------------------------------------------------------------ adapters, answers
@@ -99,6 +124,7 @@ class Job:
     seed: int
     folder: Path
     generator: "Path | None"
+    options: tuple = ()  # of generate(), pairs
 
 
 _session, _generators, _answers = None, {}, {}
@@ -117,7 +143,8 @@ def _run(job):
         if job.generator:
             if job.generator not in _generators:
                 _generators[job.generator] = loragen.Generator(job.generator)
-            _generators[job.generator].generate(bits=job.bits, seed=job.seed)[0].save(job.folder)
+            _generators[job.generator].generate(
+                bits=job.bits, seed=job.seed, **dict(job.options))[0].save(job.folder)
         tensors = evaluate.load_adapter(job.folder)
         digest = hashlib.sha256()
         for name in sorted(tensors):
@@ -130,12 +157,13 @@ def _run(job):
         return job, None, f"{job.contender} {job.bits}: {type(error).__name__}: {error}"
 
 
-def jobs_of(contender, tasks, folder, generator):
+def jobs_of(contender, tasks, folder, generator, **options):
     for s, seed in enumerate(contender.seeds):
         parent = folder / (contender.name if len(contender.seeds) == 1 else f"{contender.name}-seed{seed}")
         parent.mkdir(parents=True, exist_ok=True)
         for t, bits in enumerate(tasks):
-            yield Job(contender.name, (s, t), bits, seed, parent / bits, generator)
+            yield Job(contender.name, (s, t), bits, seed, parent / bits, generator,
+                      tuple(options.items()))
 
 
 def measure(jobs, processes, title):

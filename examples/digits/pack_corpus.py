@@ -64,7 +64,7 @@ def compare(manifest, adapters, out):
     session, config = evaluate.open_session(), evaluate.packed_config(out)
     scores = {}
     for line, original, (_, restored) in zip(manifest, adapters, evaluate.read_packed(out)):
-        both = [evaluate.accuracy(evaluate.predictions(session, evaluate.scaled(t, config)), line["bits"])
+        both = [evaluate.accuracy(evaluate.predictions(session, evaluate.scaled(t, config)), line["task"])
                 for t in (original, restored)]
         scores.setdefault(line["split"], []).append(both)
     for split, pairs in scores.items():

@@ -18,7 +18,6 @@ import argparse
 import datetime
 import json
 import sys
-import time
 from pathlib import Path
 
 import demo
@@ -55,7 +54,11 @@ def main():
     (args.checkpoint or args.out).mkdir(parents=True, exist_ok=True)
     corpus = loragen.Corpus(measuring.CORPUS)
     contenders = [Contender(name, name, "cond-pdiff", name) for name in settings]
-    reports = {c.name: trained(c, corpus, args, settings[c.name]) for c in contenders}
+    reports = {
+        c.name: measuring.trained(
+            c, corpus, demo.generator_path(args.out, c), f"Training {c.name}", settings=settings[c.name],
+            checkpoint=(args.checkpoint or args.out) / f"{c.name}.checkpoint")
+        for c in contenders}
 
     tasks = {"test": demo.tasks_of(corpus, loragen.Split.TEST, False),
              "seen": demo.tasks_of(corpus, loragen.Split.TRAIN, False)}
@@ -84,32 +87,6 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "presets.json").write_text(demo.compact(result) + "\n")
         print(f"Wrote presets.json into {folder}")
-
-
-def trained(contender, corpus, args, settings):
-    """(report, seconds of training over all sittings) of a generator that is there with these settings, or is made now."""
-    path = demo.generator_path(args.out, contender)
-    notes = path.with_suffix(".json")  # what the generator was made with, and the seconds so far
-    known = json.loads(notes.read_text()) if notes.exists() else {}
-    if known.get("settings") == settings and path.exists():
-        with loragen.Generator(path) as generator:
-            print(f"{contender.name} was trained before: {path}")
-            return generator.report, known["seconds"]
-
-    checkpoint = (args.checkpoint or args.out) / f"{contender.name}.checkpoint"
-    before = known.get("seconds", 0.0) if known.get("settings") == settings and checkpoint.exists() else 0.0
-    path.unlink(missing_ok=True)
-    start = time.monotonic()
-
-    def note():
-        notes.write_text(json.dumps({"settings": settings, "seconds": round(before + time.monotonic() - start, 1)}))
-
-    try:
-        report, _ = measuring.train(contender, corpus, path, f"Training {contender.name}", settings=settings,
-                                    checkpoint=checkpoint)
-    finally:
-        note()
-    return report, json.loads(notes.read_text())["seconds"]
 
 
 if __name__ == "__main__":

@@ -49,6 +49,10 @@ def task_text(bits):
     return f"Is the digit one of {', '.join(digits[:-1])} and {digits[-1]}?"
 
 
+def answers_of(bits):
+    return torch.tensor([int(bit) for bit in bits])
+
+
 def split_of_tasks(seed=0):
     """{bits: split} in the order of the manifest."""
     rest = [i for i in range(1, 1023) if i not in FIXED_TEST]
@@ -108,14 +112,24 @@ class Trainer:
             predicted = self.model(pixel_values=self.x_test).logits.argmax(-1)
         return (predicted == answers[self.y_test]).float().mean().item()
 
-    def run(self, bits):
-        args = self.args
-        answers = torch.tensor([int(bit) for bit in bits])
-        set_peft_model_state_dict(self.model, self.initial)
+    def optimizer(self, lr):
+        args, parameters = self.args, [p for p in self.model.parameters() if p.requires_grad]
+        return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, args.beta2), eps=args.eps,
+                                 weight_decay=args.weight_decay, fused=True)
+
+    def step(self, optimizer, images, wanted):
         self.model.train()
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=args.lr, betas=(0.9, args.beta2), eps=args.eps,
-                                      weight_decay=args.weight_decay, fused=True)
+        logits = self.model(pixel_values=images).logits
+        loss = torch.nn.functional.cross_entropy(logits, wanted, label_smoothing=self.args.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    def fit(self, answers):
+        """Fine-tunes from the initial adapter; `answers` [10] are 0 or 1 for each digit."""
+        args = self.args
+        set_peft_model_state_dict(self.model, self.initial)
+        optimizer = self.optimizer(args.lr)
         warmup = max(1, int(args.warmup * args.steps))
         schedule = torch.optim.lr_scheduler.SequentialLR(
             optimizer,
@@ -126,17 +140,18 @@ class Trainer:
             [warmup],
         )
         for images, digits in self.batches:
-            logits = self.model(pixel_values=images).logits
-            loss = torch.nn.functional.cross_entropy(
-                logits, answers[digits], label_smoothing=args.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            self.step(optimizer, images, answers[digits])
             schedule.step()
-        score = self.accuracy(answers)
-        self.model.save_pretrained(args.out / bits, save_embedding_layers=False)
-        (args.out / bits / "README.md").unlink(missing_ok=True)  # an empty model card
-        return bits, score
+
+    def save(self, folder):
+        self.model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # an empty model card
+
+    def run(self, bits):
+        answers = answers_of(bits)
+        self.fit(answers)
+        self.save(self.args.out / bits)
+        return bits, self.accuracy(answers)
 
 
 _trainer = None
@@ -157,7 +172,7 @@ def write_manifest(path, lines):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def main():
+def make_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=HERE / "base", help="folder of the base model")
     parser.add_argument("--base-name", default="digits-vit", help="base_model_name_or_path in adapter_config.json")
@@ -181,8 +196,11 @@ def main():
     parser.add_argument("--label-smoothing", type=float, default=0.1)
     parser.add_argument("--shift", type=int, default=0, choices=[0, 1], help="augment with one-pixel shifts")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    return parser
 
+
+def main():
+    args = make_parser().parse_args()
     splits = split_of_tasks()
     if args.tasks == "all":
         tasks = list(splits)
