@@ -170,11 +170,11 @@ enum class dtype : std::int32_t {
 struct save_options {
     loragen::dtype dtype = dtype::float32;
     bool keep_alpha = false;
-    std::string base;      // GGUF: the base model's GGUF file, config.json or folder
+    std::string base = {};      // GGUF: the base model's GGUF file, config.json or folder
     bool peft_names = false; // .onnx_adapter: PEFT's keys and shapes instead of Olive's
     bool portable = false; // only what every host of language models loads and computes alike
     int layers = 0;        // of the base model, for `portable`. 0: as many as the adapter reaches
-    std::string model;     // kohya: "sd1", "sdxl" or "flux"; empty: what the modules say
+    std::string model = {};     // kohya: "sd1", "sdxl" or "flux"; empty: what the modules say
 };
 
 /// What a check of an adapter found.

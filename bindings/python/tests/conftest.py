@@ -28,3 +28,8 @@ def generator() -> loragen.Generator:
 def bits(corpus: loragen.Corpus) -> str:
     """A held-out task."""
     return next(entry.bits for entry in corpus if entry.split == loragen.Split.TEST)
+
+
+@pytest.fixture
+def adapter(generator: loragen.Generator, bits: str) -> loragen.Adapter:
+    return generator.generate(bits=bits, seed=1)[0]

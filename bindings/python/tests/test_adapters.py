@@ -5,11 +5,6 @@ import numpy
 import pytest
 
 
-@pytest.fixture
-def adapter(generator, bits):
-    return generator.generate(bits=bits, seed=1)[0]
-
-
 def test_an_adapter_is_a_mapping_of_peft_keys(adapter, generator):
     assert len(adapter) == generator.tensor_count
     for module in adapter.modules:
@@ -94,12 +89,14 @@ def test_without_keep_alpha_the_product_is_the_same(adapter, tmp_path):
 
 def test_half_precision_is_half_the_size(adapter, tmp_path):
     sizes = {}
-    for dtype in loragen.DType:
+    for dtype in (loragen.DType.FLOAT32, loragen.DType.FLOAT16, loragen.DType.BFLOAT16):
         path = tmp_path / f"{dtype.name}.safetensors"
         adapter.save(path, loragen.Format.SAFETENSORS, dtype=dtype)
         sizes[dtype] = path.stat().st_size
     assert sizes[loragen.DType.FLOAT16] < sizes[loragen.DType.FLOAT32]
     assert abs(sizes[loragen.DType.FLOAT16] - sizes[loragen.DType.BFLOAT16]) < 64
+    with pytest.raises(loragen.InvalidArgumentError, match="GGUF"):
+        adapter.save(tmp_path / "q", loragen.Format.SAFETENSORS, dtype=loragen.DType.Q8_0)
 
 
 def test_saving_where_it_cannot_be_is_an_error(adapter):
