@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
 from safetensors.numpy import save_file
@@ -93,6 +94,13 @@ def write_models():
     torch.onnx.export(model, (x,), str(HERE / "torchscript.onnx"), dynamo=False, opset_version=17)
     torch.onnx.export(model, (x,), str(HERE / "dynamo.onnx"), dynamo=True, opset_version=18, external_data=False,
                       verbose=False)
+    # The exporter notes where its source lay, which is nobody's business.
+    exported = onnx.load(str(HERE / "dynamo.onnx"))
+    for node in exported.graph.node:
+        kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+    onnx.save(exported, str(HERE / "dynamo.onnx"))
 
 
 if __name__ == "__main__":
