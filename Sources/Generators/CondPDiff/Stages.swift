@@ -55,15 +55,7 @@ final class DiffusionStage: TrainingStage {
         batch = try settings.integer("batch", 1...65536)
         conditionDropout = try settings.number("conditionDropout", 0...1)
         latentDeviation = try settings.number("latentDeviation", 0...100)
-        let clip = try settings.number("clip", 0...1e9)
-        let ema = try settings.number("ema", 0...0.999999)
-        optimisation = Optimisation(
-            steps: try settings.integer("steps", 1...100_000_000),
-            learningRate: try settings.number("rate", 0...10),
-            weightDecay: try settings.number("weightDecay", 0...10), clip: clip > 0 ? clip : nil,
-            decayFraction: try settings.number("decay", 0...1), ema: ema > 0 ? ema : nil,
-            validationInterval: try settings.integer("validationInterval", 1...1_000_000),
-            patience: try settings.integer("patience", 1...1_000_000))
+        optimisation = try Optimisation(settings)
     }
 
     func prepare() throws(LoragenError) {

@@ -26,15 +26,7 @@ final class TokenStage: TrainingStage {
         diffusionBatch = try settings.integer("diffusionBatch", 0...(1 << 24))
         conditionDropout = try settings.number("conditionDropout", 0...1)
         conditionNoise = try settings.number("conditionNoise", 0...10)
-        let clip = try settings.number("clip", 0...1e9)
-        let ema = try settings.number("ema", 0...0.999999)
-        optimisation = Optimisation(
-            steps: try settings.integer("steps", 1...100_000_000),
-            learningRate: try settings.number("rate", 0...10),
-            weightDecay: try settings.number("weightDecay", 0...10), clip: clip > 0 ? clip : nil,
-            decayFraction: try settings.number("decay", 0...1), warmUp: try settings.integer("warmUp", 0...1_000_000),
-            ema: ema > 0 ? ema : nil, validationInterval: try settings.integer("validationInterval", 1...1_000_000),
-            patience: try settings.integer("patience", 1...1_000_000))
+        optimisation = try Optimisation(settings, warmUp: settings.integer("warmUp", 0...1_000_000))
     }
 
     func prepare() {}

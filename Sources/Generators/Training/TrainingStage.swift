@@ -19,6 +19,21 @@ struct Optimisation {
     var patience: Int?
 }
 
+extension Optimisation {
+    /// The settings of a method's main stage.
+    init(_ settings: Settings, warmUp: Int = 0) throws(LoragenError) {
+        let clip = try settings.number("clip", 0...1e9)
+        let ema = try settings.number("ema", 0...0.999999)
+        self.init(
+            steps: try settings.integer("steps", 1...100_000_000),
+            learningRate: try settings.number("rate", 0...10),
+            weightDecay: try settings.number("weightDecay", 0...10), clip: clip > 0 ? clip : nil,
+            decayFraction: try settings.number("decay", 0...1), warmUp: warmUp, ema: ema > 0 ? ema : nil,
+            validationInterval: try settings.integer("validationInterval", 1...1_000_000),
+            patience: try settings.integer("patience", 1...1_000_000))
+    }
+}
+
 /// One optimisation problem of a method. The training loop runs a method's stages in order; a stage knows its loss and
 /// nothing about optimisers, checkpoints, progress or cancelling.
 protocol TrainingStage: AnyObject {
