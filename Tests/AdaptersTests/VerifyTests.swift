@@ -134,6 +134,22 @@ import Testing
         #expect(codes(gone) == [] && codes(gone, .note) == ["shapes-unknown"])
     }
 
+    @Test(
+        "A ViT that transformers 5 renames on loading has its adapter's modules, under either name",
+        arguments: [true, false])
+    func renamed(isNew: Bool) throws {
+        let base = splitPath(#filePath).folder + "/../../examples/digits/base"
+        let names = isNew ? ["q_proj", "o_proj"] : ["attention.query", "output.dense"]
+        let modules = try names.map {
+            try module("vit.\(isNew ? "layers" : "encoder.layer").1.attention.\($0)", (outputs: 64, inputs: 64))
+        }
+        #expect(codes(try Verification(adapter: write(modules), base: base)).isEmpty)
+        let wrong = try module("vit.layers.1.attention.q_proj", (outputs: 64, inputs: 32))
+        #expect(codes(try Verification(adapter: write([wrong]), base: base)) == ["wrong-shape"])
+        let absent = try module("vit.layers.9.attention.q_proj", (outputs: 64, inputs: 64))
+        #expect(codes(try Verification(adapter: write([absent]), base: base)).contains("missing-module"))
+    }
+
     @Test("Tied embeddings, zero products, numbers that are not finite, and norms that no adapter has") func values()
         throws
     {

@@ -97,9 +97,18 @@ struct BaseWeights {
     private mutating func add(_ file: SafetensorsFile, prefix: String) {
         for tensor in file.tensors {
             let name = prefix + tensor.name
-            weights = weights ?? [:]
-            weights?[ByteKey(name)] = Weight(name: name, shape: tensor.shape, isPacked: !tensor.type.isFloat)
+            note(Weight(name: name, shape: tensor.shape, isPacked: !tensor.type.isFloat))
         }
+    }
+
+    private mutating func note(_ weight: Weight) {
+        var weights = self.weights ?? [:]
+        self.weights = nil
+        weights[ByteKey(weight.name)] = weight
+        if let new = TransformersNames.renamed(weight.name) {
+            weights[ByteKey(new)] = Weight(name: new, shape: weight.shape, isPacked: weight.isPacked)
+        }
+        self.weights = weights
     }
 
     private mutating func readIndex(_ json: JSON, _ path: String, prefix: String) throws(LoragenError) {
@@ -116,8 +125,7 @@ struct BaseWeights {
             }
             shards.insert(shard)
             let name = prefix + member.name
-            weights = weights ?? [:]
-            weights?[ByteKey(name)] = Weight(name: name, shape: nil, isPacked: false)
+            note(Weight(name: name, shape: nil, isPacked: false))
         }
         let folder = splitPath(path).folder
         // Shards that are not here leave their shapes unknown.

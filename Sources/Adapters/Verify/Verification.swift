@@ -193,7 +193,8 @@ struct AdapterCheck {
             add(
                 .error, "missing-module",
                 "\(missing.count) of \(modules.count) modules are not in the base model\(hint). PEFT would leave them out without "
-                    + "a word, servers would refuse the adapter. It is for another model, or its names need another prefix",
+                    + "a word, servers would refuse the adapter. It is for another model, its names need another prefix, or the "
+                    + "library that trained it renames the checkpoint's weights on loading",
                 missing.map(\.0))
         }
         if !inexact.isEmpty {
