@@ -9,6 +9,7 @@ import Tensor
 
 @main enum Bench {
     static func main() {
+        if let text = getenv("BENCH_THREADS"), let count = Int(String(cString: text)) { Threads.count = count }
         let row = CommandLine.arguments.count > 1 ? CommandLine.arguments[1] : ""
         guard let work = Work.named(row) else {
             say("unknown")

@@ -17,6 +17,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 CONV = 143_808  # weights of the denoiser's convolutions
+PAUSE = 0.25  # seconds before a turn: the threads of OpenBLAS and ONNX Runtime go on spinning after their work is done
 
 # name: (peers, floating-point operations or None, bytes that must be read or None, goal)
 ROWS = {
@@ -169,11 +170,13 @@ def main():
         # About a tenth of a second a turn, so that each is over before another process gets in.
         warm = {name: min(s.times(2)) for name, s in sides.items()}
         counts = {name: max(1, min(200, int((0.03 if options.quick else 0.1) / t))) for name, t in warm.items()}
-        turn = sum(warm[name] * counts[name] for name in sides)
+        turn = sum(PAUSE + warm[name] * (counts[name] + 1) for name in sides)
         rounds = 3 if options.quick else min(9, max(3, int(options.seconds / turn)))
         best = {name: [] for name in sides}
         for _ in range(rounds):
             for name, s in sides.items():
+                time.sleep(PAUSE)
+                s.times(1)
                 best[name].append(statistics.median(s.times(counts[name])))
         for s in sides.values():
             s.close()

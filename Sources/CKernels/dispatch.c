@@ -93,9 +93,9 @@ void lk_channel_norm_backward(lk_type type, size_t batch, size_t channels, size_
                               const void *sum2, void *dx, size_t first, size_t last) {
     lk_kernels(type)->channelNormBackward(batch, channels, length, x, g, mean, rstd, scale, sum1, sum2, dx, first, last);
 }
-void lk_skinny_matmul(lk_type type, bool rowsOfB, size_t rows, size_t depth, const void *a, const void *b, size_t ldb,
-                      void *c, size_t cm, size_t cn, bool accumulate, size_t first, size_t last) {
-    lk_kernels(type)->skinnyMatmul(rowsOfB, rows, depth, a, b, ldb, c, cm, cn, accumulate, first, last);
+void lk_skinny_matmul(lk_type type, bool rowsOfB, size_t rows, size_t depth, const void *a, size_t lda,
+                      const void *b, size_t ldb, void *c, size_t cm, size_t cn, bool accumulate, size_t first, size_t last) {
+    lk_kernels(type)->skinnyMatmul(rowsOfB, rows, depth, a, lda, b, ldb, c, cm, cn, accumulate, first, last);
 }
 void lk_conv_pack(lk_type type, const lk_conv *geometry, const void *weight, void *packed, size_t first, size_t last) {
     lk_kernels(type)->convPack(geometry, weight, packed, first, last);

@@ -71,6 +71,36 @@ static void NAME(gemm_pack_columns)(size_t columns, size_t depth, const void *bs
     }
 }
 
+// c[m, p] (+)= sum over k of a[k][m] b[k][p] for all CONV_ROWS rows and LK_STRIP columns. What comes next is asked for
+// early: the panel does not fit the first-level cache, and the CPU's own prefetching stays behind.
+#if VECTOR_BYTES == 64
+static void NAME(gemm_tile)(size_t depth, const T *a, const T *b, T *c, size_t ldc, bool accumulate) {
+    enum { WIDE = LK_STRIP / W > 0 ? LK_STRIP / W : 1 };
+    V s[CONV_ROWS][WIDE];
+    for (size_t m = 0; m < CONV_ROWS; m++)
+        for (size_t i = 0; i < WIDE; i++) {
+            s[m][i] = SPLAT(0);
+            __builtin_prefetch(c + m * ldc + i * W, 1);
+        }
+    for (size_t k = 0; k < depth; k++) {
+        V v[WIDE];
+        for (size_t i = 0; i < WIDE; i++) {
+            v[i] = AT(b, k * LK_STRIP + i * W);
+            __builtin_prefetch(b + (k + 12) * LK_STRIP + i * W);
+        }
+        for (size_t m = 0; m < CONV_ROWS; m++) {
+            V factor = SPLAT(a[k * CONV_ROWS + m]);
+            for (size_t i = 0; i < WIDE; i++) s[m][i] = MULADD(factor, v[i], s[m][i]);
+        }
+    }
+    for (size_t m = 0; m < CONV_ROWS; m++)
+        for (size_t i = 0; i < WIDE; i++) {
+            T *to = c + m * ldc + i * W;
+            NAME(store)(to, accumulate ? AT(to, 0) + s[m][i] : s[m][i]);
+        }
+}
+#endif
+
 static void NAME(gemm_block)(size_t rows, size_t columns, size_t depth, const void *as, const void *bs, void *cs,
                              size_t ldc, bool accumulate, size_t rowFirst, size_t rowLast, size_t panelFirst,
                              size_t panelLast) {
@@ -82,6 +112,11 @@ static void NAME(gemm_block)(size_t rows, size_t columns, size_t depth, const vo
         const size_t j = p * LK_STRIP, n = columns - j < LK_STRIP ? columns - j : LK_STRIP;
         for (size_t i = rowFirst; i < rowLast;) {
             const size_t block = NAME(conv_rows)(rows - i);
+#if VECTOR_BYTES == 64
+            if (block == CONV_ROWS && n == LK_STRIP && sizeof(T) == 4)
+                NAME(gemm_tile)(depth, a + i * depth, b + j * depth, c + i * ldc + j, ldc, accumulate);
+            else
+#endif
             NAME(conv_strip)(block, depth, offset, a + i * depth, b + j * depth, c + i * ldc + j, ldc, NULL, accumulate,
                              n);
             i += block;

@@ -26,8 +26,8 @@ typedef struct {
                                 void *, size_t, size_t);
     void (*channelNormBackward)(size_t, size_t, size_t, const void *, const void *, const void *, const void *,
                                 const void *, const void *, const void *, void *, size_t, size_t);
-    void (*skinnyMatmul)(bool, size_t, size_t, const void *, const void *, size_t, void *, size_t, size_t, bool, size_t,
-                         size_t);
+    void (*skinnyMatmul)(bool, size_t, size_t, const void *, size_t, const void *, size_t, void *, size_t, size_t, bool,
+                         size_t, size_t);
     void (*convPack)(const lk_conv *, const void *, void *, size_t, size_t);
     void (*convForward)(const lk_conv *, const void *, const void *, const void *, void *, size_t, size_t, size_t,
                         size_t, void *, const lk_conv_fusion *);

@@ -1,4 +1,6 @@
-// The thread pool: one job at a time, chunks handed out by an atomic counter, a bounded spin and then a futex.
+// The thread pool: one job at a time, a bounded spin and then a futex. Each thread first takes the chunks of a range of its
+// own, the same for every job of as many chunks, so that it finds in its caches what it wrote or read before; then it takes
+// what is left of the others' ranges.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/futex.h>
@@ -13,10 +15,13 @@
 
 enum { MAX_THREADS = 16, SPIN_NANOSECONDS = 40000 };
 
-// `ticket` is generation << 32 | next chunk. A chunk is claimed by compare-and-swap, so a worker that wakes late sees
-// another generation (or CLOSED) and takes nothing from a job that it did not read.
+// A range's ticket is generation << 32 | next chunk. A chunk is claimed by compare-and-swap, so a worker that wakes late
+// sees another generation (or CLOSED) and takes nothing from a job that it did not read.
 static const uint64_t CLOSED = 0xffffffff;
-static _Atomic uint64_t ticket = CLOSED;
+static struct {
+    _Alignas(64) _Atomic uint64_t ticket;
+} ranges[MAX_THREADS];
+static _Atomic size_t jobRanges;
 static _Atomic(void (*)(void *, size_t)) jobBody;
 static _Atomic(void *) jobContext;
 static _Atomic size_t jobChunks;
@@ -60,15 +65,19 @@ static void wait_change(_Atomic uint32_t *word, uint32_t value, _Atomic uint32_t
     atomic_fetch_sub(asleep, 1);
 }
 
-static void run_chunks(void) {
-    uint64_t t = atomic_load_explicit(&ticket, memory_order_acquire);
+static inline size_t range_start(size_t range, size_t count, size_t chunks) { return chunks * range / count; }
+
+static void run_range(size_t range) {
+    _Atomic uint64_t *ticket = &ranges[range].ticket;
+    uint64_t t = atomic_load_explicit(ticket, memory_order_acquire);
     for (;;) {
         size_t chunk = (uint32_t)t;
         size_t chunks = atomic_load_explicit(&jobChunks, memory_order_relaxed);
+        size_t count = atomic_load_explicit(&jobRanges, memory_order_relaxed);
         void (*body)(void *, size_t) = atomic_load_explicit(&jobBody, memory_order_relaxed);
         void *context = atomic_load_explicit(&jobContext, memory_order_relaxed);
-        if (chunk == CLOSED || chunk >= chunks) return;
-        if (!atomic_compare_exchange_weak_explicit(&ticket, &t, t + 1, memory_order_acq_rel, memory_order_acquire))
+        if (chunk == CLOSED || range >= count || chunk >= range_start(range + 1, count, chunks)) return;
+        if (!atomic_compare_exchange_weak_explicit(ticket, &t, t + 1, memory_order_acq_rel, memory_order_acquire))
             continue;
         t++;
         body(context, chunk);
@@ -77,12 +86,17 @@ static void run_chunks(void) {
     }
 }
 
-static void *worker(void *unused) {
-    (void)unused;
+static void run_chunks(size_t self) {
+    if (self >= atomic_load_explicit(&wanted, memory_order_relaxed)) return;  // the host asks for fewer by now
+    size_t count = atomic_load_explicit(&jobRanges, memory_order_acquire);
+    for (size_t i = 0; i < count; i++) run_range((self + i) % count);
+}
+
+static void *worker(void *index) {
     inside = true;
     uint32_t seen = atomic_load(&wake);
     for (;;) {
-        run_chunks();
+        run_chunks((size_t)index);
         wait_change(&wake, seen, &sleepers);
         seen = atomic_load_explicit(&wake, memory_order_acquire);
     }
@@ -94,7 +108,7 @@ static void after_fork_in_child(void) {
     pthread_mutex_init(&owner, NULL);
     workers = 0;
     inside = false;
-    atomic_store(&ticket, CLOSED);
+    for (size_t i = 0; i < MAX_THREADS; i++) atomic_store(&ranges[i].ticket, CLOSED);
     atomic_store(&completed, 0);
     atomic_store(&ownerSleeps, 0);
     atomic_store(&sleepers, 0);
@@ -114,7 +128,7 @@ static void start_workers(size_t count) {
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, 2 << 20);
     for (pthread_t thread; workers < count; workers++)
-        if (pthread_create(&thread, &attributes, worker, NULL) != 0) break;
+        if (pthread_create(&thread, &attributes, worker, (void *)(workers + 1)) != 0) break;
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
@@ -148,17 +162,20 @@ void lk_parallel(size_t chunks, void (*body)(void *context, size_t chunk), void 
     }
     start_workers(threads - 1);
     // Close the old job, describe the new one, open it: in this order, so that no claim mixes the two.
-    uint64_t generation = (atomic_load(&ticket) >> 32) + 1;
-    atomic_store(&ticket, generation << 32 | CLOSED);
+    uint64_t generation = (atomic_load(&ranges[0].ticket) >> 32) + 1;
+    for (size_t i = 0; i < MAX_THREADS; i++) atomic_store(&ranges[i].ticket, generation << 32 | CLOSED);
+    size_t count = threads < chunks ? threads : chunks;
     atomic_store(&jobBody, body);
     atomic_store(&jobContext, context);
     atomic_store(&jobChunks, chunks);
+    atomic_store(&jobRanges, count);
     atomic_store(&completed, 0);
-    atomic_store(&ticket, (generation + 1) << 32);
+    for (size_t i = 0; i < count; i++)
+        atomic_store(&ranges[i].ticket, (generation + 1) << 32 | range_start(i, count, chunks));
     atomic_fetch_add(&wake, 1);
-    if (atomic_load(&sleepers)) futex_wake(&wake, (int)(chunks - 1 < threads - 1 ? chunks - 1 : threads - 1));
+    if (atomic_load(&sleepers)) futex_wake(&wake, workers < threads ? (int)(count - 1) : (int)workers);
     inside = true;
-    run_chunks();
+    run_chunks(0);
     for (uint32_t done; (done = atomic_load(&completed)) != (uint32_t)chunks;)
         wait_change(&completed, done, &ownerSleeps);
     inside = false;

@@ -8,17 +8,15 @@ static inline void NAME(put)(T *c, size_t cm, size_t cn, size_t m, size_t n, T v
 // b [columns, depth]: `rows` x `wide` dot products at a time, in registers.
 static inline __attribute__((always_inline)) void NAME(skinny_dots)(size_t rows, size_t wide, size_t depth, const T *a,
                                                                     size_t lda, const T *b, size_t ldb, T *c, size_t cm,
-                                                                    size_t cn, bool accumulate, size_t n, bool fetch) {
+                                                                    size_t cn, bool accumulate, size_t n,
+                                                                    const T *next, size_t ahead) {
     V s[8 * 6];
     for (size_t i = 0; i < rows * wide; i++) s[i] = SPLAT(0);
     size_t k = 0;
     for (; k + W <= depth; k += W) {
         V column[6];
-        for (size_t j = 0; j < wide; j++) {
-            column[j] = AT(b, (n + j) * ldb + k);
-            // The rows of b that come next: the CPU's own prefetching ends with the row.
-            if (fetch) __builtin_prefetch(b + (n + j + wide) * ldb + k);
-        }
+        for (size_t j = 0; j < wide; j++) column[j] = AT(b, (n + j) * ldb + k);
+        for (size_t i = 0; i < ahead; i++) __builtin_prefetch(next + i * ldb + k, 0, 2);
         for (size_t m = 0; m < rows; m++) {
             V x = AT(a, m * lda + k);
             for (size_t j = 0; j < wide; j++) s[m * wide + j] = MULADD(x, column[j], s[m * wide + j]);
@@ -38,8 +36,8 @@ static inline __attribute__((always_inline)) void NAME(skinny_dots)(size_t rows,
 
 // b [depth, columns]: `wide` vectors of columns at a time.
 static inline __attribute__((always_inline)) void NAME(skinny_axpys)(size_t rows, size_t wide, size_t depth, const T *a,
-                                                                     const T *b, size_t ldb, T *c, size_t cm, size_t cn,
-                                                                     bool accumulate, size_t n) {
+                                                                     size_t lda, const T *b, size_t ldb, T *c, size_t cm,
+                                                                     size_t cn, bool accumulate, size_t n) {
     V s[8][4];
     for (size_t m = 0; m < rows; m++)
         for (size_t j = 0; j < wide; j++) s[m][j] = SPLAT(0);
@@ -47,7 +45,7 @@ static inline __attribute__((always_inline)) void NAME(skinny_axpys)(size_t rows
         V column[4];
         for (size_t j = 0; j < wide; j++) column[j] = AT(b, k * ldb + n + j * W);
         for (size_t m = 0; m < rows; m++) {
-            V x = SPLAT(a[m * depth + k]);
+            V x = SPLAT(a[m * lda + k]);
             for (size_t j = 0; j < wide; j++) s[m][j] = MULADD(x, column[j], s[m][j]);
         }
     }
@@ -64,27 +62,28 @@ static inline __attribute__((always_inline)) void NAME(skinny_axpys)(size_t rows
 }
 
 static inline __attribute__((always_inline)) void NAME(skinny_rows)(size_t rows, size_t depth, const T *a,
-                                                                    const T *b, size_t ldb, T *c, size_t cm, size_t cn,
-                                                                    bool accumulate, size_t first, size_t last) {
+                                                                    size_t lda, const T *b, size_t ldb, T *c, size_t cm,
+                                                                    size_t cn, bool accumulate, size_t first,
+                                                                    size_t last) {
     const size_t wide = rows <= 4 ? 4 : 2;  // 16 accumulators: what AVX2 has registers for
     size_t n = first;
     for (; n + wide * W <= last; n += wide * W)
-        NAME(skinny_axpys)(rows, wide, depth, a, b, ldb, c, cm, cn, accumulate, n);
-    for (; n + W <= last; n += W) NAME(skinny_axpys)(rows, 1, depth, a, b, ldb, c, cm, cn, accumulate, n);
+        NAME(skinny_axpys)(rows, wide, depth, a, lda, b, ldb, c, cm, cn, accumulate, n);
+    for (; n + W <= last; n += W) NAME(skinny_axpys)(rows, 1, depth, a, lda, b, ldb, c, cm, cn, accumulate, n);
     if (n == last) return;
     for (size_t m = 0; m < rows; m++) {
         V s = SPLAT(0);
         for (size_t k = 0; k < depth; k++)
-            s = MULADD(SPLAT(a[m * depth + k]), PART(b, k * ldb + n, last - n), s);
+            s = MULADD(SPLAT(a[m * lda + k]), PART(b, k * ldb + n, last - n), s);
         for (size_t lane = 0; lane < last - n; lane++) NAME(put)(c, cm, cn, m, n + lane, s[lane], accumulate);
     }
 }
 
 // b [columns, depth], `rows` <= 4 rows of a, `wide` columns
 static void NAME(skinny_corner)(size_t rows, size_t wide, size_t depth, const T *a, size_t lda, const T *b, size_t ldb,
-                                T *c, size_t cm, size_t cn, bool accumulate, size_t n, bool fetch) {
+                                T *c, size_t cm, size_t cn, bool accumulate, size_t n, const T *next, size_t ahead) {
 #define CORNER(r, w)                                                                                     \
-    case r * 8 + w: NAME(skinny_dots)(r, w, depth, a, lda, b, ldb, c, cm, cn, accumulate, n, fetch); break
+    case r * 8 + w: NAME(skinny_dots)(r, w, depth, a, lda, b, ldb, c, cm, cn, accumulate, n, next, ahead); break
     switch (rows * 8 + wide) {
         CORNER(1, 1);
         CORNER(2, 1);
@@ -128,23 +127,28 @@ static void NAME(skinny_one)(size_t depth, const T *a, const T *b, size_t ldb, T
 }
 
 // Columns are the outer loop: a few rows of b stay in the first-level cache while all rows of a pass.
-static void NAME(skinny_by_columns)(size_t rows, size_t depth, const T *a, const T *b, size_t ldb, T *c, size_t cm,
-                                    size_t cn, bool accumulate, size_t first, size_t last) {
-    const size_t most = rows > 4 && VECTOR_BYTES == 64 ? 6 : 4, block = rows > 4 ? 1024 : depth;
+static void NAME(skinny_by_columns)(size_t rows, size_t depth, const T *a, size_t lda, const T *b, size_t ldb, T *c,
+                                    size_t cm, size_t cn, bool accumulate, size_t first, size_t last) {
+    const size_t most = rows > 2 && VECTOR_BYTES == 64 ? 6 : 4, block = rows > 4 ? 1024 : depth;
     for (size_t k = 0; k < depth; k += block) {
         size_t count = depth - k < block ? depth - k : block;
         for (size_t n = first; n < last;) {
             size_t wide = last - n >= most ? most : last - n >= 4 ? 4 : 1;
-            for (size_t m = 0; m < rows; m += 4)
-                NAME(skinny_corner)(rows - m < 4 ? rows - m : 4, wide, count, a + m * depth + k, depth, b + k, ldb,
-                                    c + m * cm, cm, cn, accumulate || k > 0, n, m == 0);
+            // While it is multiplied, the columns that come next are fetched, evenly over the passes.
+            const size_t passes = (rows + 3) / 4, each = passes > 1 ? (wide + passes - 1) / passes : 0;
+            for (size_t m = 0; m < rows; m += 4) {
+                const size_t from = n + wide + m / 4 * each, left = from < last && m / 4 * each < wide ? last - from : 0;
+                NAME(skinny_corner)(rows - m < 4 ? rows - m : 4, wide, count, a + m * lda + k, lda, b + k, ldb,
+                                    c + m * cm, cm, cn, accumulate || k > 0, n, b + from * ldb + k,
+                                    each < left ? each : left);
+            }
             n += wide;
         }
     }
 }
 
-static void NAME(skinny_matmul)(bool rowsOfB, size_t rows, size_t depth, const void *as, const void *b, size_t ldb,
-                                void *cs, size_t cm, size_t cn, bool accumulate, size_t first, size_t last) {
+static void NAME(skinny_matmul)(bool rowsOfB, size_t rows, size_t depth, const void *as, size_t lda, const void *b,
+                                size_t ldb, void *cs, size_t cm, size_t cn, bool accumulate, size_t first, size_t last) {
     const T *a = as;
     T *c = cs;
     if (rowsOfB && rows == 1) {
@@ -152,12 +156,12 @@ static void NAME(skinny_matmul)(bool rowsOfB, size_t rows, size_t depth, const v
         return;
     }
     if (rowsOfB && depth > 0) {
-        NAME(skinny_by_columns)(rows, depth, a, b, ldb, c, cm, cn, accumulate, first, last);
+        NAME(skinny_by_columns)(rows, depth, a, lda, b, ldb, c, cm, cn, accumulate, first, last);
         return;
     }
 #define ROWS(r) \
-    case r: NAME(skinny_rows)(r, depth, a, b, ldb, c, cm, cn, accumulate, first, last); break
-    for (; rows > 0; a += 8 * depth, c += 8 * cm, rows -= rows < 8 ? rows : 8)
+    case r: NAME(skinny_rows)(r, depth, a, lda, b, ldb, c, cm, cn, accumulate, first, last); break
+    for (; rows > 0; a += 8 * lda, c += 8 * cm, rows -= rows < 8 ? rows : 8)
         switch (rows < 8 ? rows : 8) {
             ROWS(1);
             ROWS(2);

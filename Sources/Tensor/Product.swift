@@ -53,8 +53,8 @@ private func packed<E: Element>(
     _ accumulate: Bool
 ) {
     let strip = Int(LK_STRIP)
-    let depth = roundedUp(divided(k, divided(k, 384)), 16)
-    let (mostRows, mostColumns) = (min(m, 8192), min(roundedUp(n, strip), 96 * strip))
+    let depth = roundedUp(divided(k, divided(k, 1024)), 16)
+    let (mostRows, mostColumns) = (min(m, 4096), min(roundedUp(n, strip), 96 * strip))
     let isSmall = m * n * k <= 1 << 20
     let left = Storage<E>(count: mostRows * min(depth, k))
     let right = Storage<E>(count: mostColumns * min(depth, k))
@@ -70,13 +70,15 @@ private func packed<E: Element>(
                 let count = min(depth, k - first)
                 let (x, y) = (a.from(row: row, column: first), b.from(row: first, column: column))
                 Threads.parallelFor(rowPacks + panelPacks) { index in
-                    if index < rowPacks {
-                        let start = index * packRows
+                    // Evenly mixed, so that each thread packs the rows that it will multiply.
+                    let block = index * rowPacks / (rowPacks + panelPacks)
+                    if block < (index + 1) * rowPacks / (rowPacks + panelPacks) {
+                        let start = block * packRows
                         lk_gemm_pack_rows(
                             E.kind, rows, count, x.base, x.pitch, x.transposed, left.base, start,
                             min(rows, start + packRows))
                     } else {
-                        let start = (index - rowPacks) * packPanels
+                        let start = (index - block) * packPanels
                         lk_gemm_pack_columns(
                             E.kind, columns, count, y.base, y.pitch, y.transposed, right.base, start,
                             min(panels, start + packPanels))
@@ -95,10 +97,10 @@ private func packed<E: Element>(
     withExtendedLifetime((left, right)) {}
 }
 
-/// Rows of a block, at most 192 so that they stay in the second-level cache, and panels of a group: an even number of
+/// Rows of a block, at most 128 so that they stay in the second-level cache, and panels of a group: an even number of
 /// equal pieces, 8 or more if there is enough.
 private func grid(_ rows: Int, _ panels: Int) -> (Int, Int) {
-    let blocks = rows <= 96 ? 1 : roundedUp(divided(rows, 192), 2)
+    let blocks = rows <= 96 ? 1 : roundedUp(divided(rows, 128), 2)
     let groups = min(panels, max(1, 16 / blocks))
     return (roundedUp(divided(rows, blocks), 8), divided(panels, groups))
 }
@@ -150,12 +152,16 @@ private func skinny<E: Element>(
     _ m: Int, _ n: Int, _ k: Int, _ a: MatrixView<E>, _ b: MatrixView<E>, _ c: UnsafeMutablePointer<E>, rowStep: Int,
     columnStep: Int, _ accumulate: Bool
 ) {
-    var left = a.base
+    var (left, pitch) = (a.base, a.pitch)
     var packed: Storage<E>?
-    if a.transposed || a.pitch != k {
-        let copy = Storage<E>(count: m * k)
-        lk_copy_strided(
-            E.kind, 2, [m, k], a.transposed ? [1, a.pitch] : [a.pitch, 1], a.base, copy.base, 0, m)
+    // Rows a multiple of 4096 bytes apart share their places in the first-level cache.
+    if a.transposed || (m > 2 && b.transposed && a.pitch * MemoryLayout<E>.size % 4096 == 0) {
+        pitch = k + 16
+        let copy = Storage<E>(count: m * pitch)
+        for row in 0..<m {
+            let from = a.from(row: row, column: 0).base
+            lk_copy_strided(E.kind, 1, [k], [a.transposed ? a.pitch : 1], from, copy.base + row * pitch, 0, 1)
+        }
         packed = copy
         left = UnsafePointer(copy.base)
     }
@@ -165,7 +171,7 @@ private func skinny<E: Element>(
         let grain = roundedUp(max(unit, (m == 1 ? 1 << 15 : 1 << 17) / (m * k)), unit)
         Threads.over(n, grain: grain) { start, count in
             lk_skinny_matmul(
-                E.kind, b.transposed, m, k, left, b.base, b.pitch, c, rowStep, columnStep, accumulate, start,
+                E.kind, b.transposed, m, k, left, pitch, b.base, b.pitch, c, rowStep, columnStep, accumulate, start,
                 start + count)
         }
     }

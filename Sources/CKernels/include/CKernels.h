@@ -198,7 +198,7 @@ void lk_winograd_gradient(const lk_conv *geometry, const float *sums, float *d, 
 // ---- Matrix product from packed operands (gemm.inl)
 
 // Columns of a panel of b, and tiles that winograd.inl handles together; the most that one packed block is deep
-enum { LK_STRIP = 48, LK_GEMM_DEPTH = 512 };
+enum { LK_STRIP = 48, LK_GEMM_DEPTH = 1024 };
 
 // op(a) [rows, depth], rows [first, last), first a multiple of 8, to packed [rows * depth]
 void lk_gemm_pack_rows(lk_type type, size_t rows, size_t depth, const void *a, size_t lda, bool transposed, void *packed,
@@ -212,11 +212,11 @@ void lk_gemm_block(lk_type type, size_t rows, size_t columns, size_t depth, cons
 
 // ---- Matrix product with few rows (skinny.inl)
 
-// c[m, n] = sum over k of a[m, k] b(k, n) for m < rows; a is [rows, depth] contiguous.
+// c[m, n] = sum over k of a[m, k] b(k, n) for m < rows; a is [rows, depth], lda apart.
 // rowsOfB: b is stored [columns, depth] (ldb apart), else [depth, columns]. c's element (m, n) is at m*cm + n*cn.
 // accumulate: add to c. Only the columns [first, last) are done.
-void lk_skinny_matmul(lk_type type, bool rowsOfB, size_t rows, size_t depth, const void *a, const void *b, size_t ldb,
-                      void *c, size_t cm, size_t cn, bool accumulate, size_t first, size_t last);
+void lk_skinny_matmul(lk_type type, bool rowsOfB, size_t rows, size_t depth, const void *a, size_t lda,
+                      const void *b, size_t ldb, void *c, size_t cm, size_t cn, bool accumulate, size_t first, size_t last);
 
 // ---- Optimisers (optimiser.inl)
 
