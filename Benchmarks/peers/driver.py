@@ -40,6 +40,8 @@ ROWS = {
 }
 # The least share of the measured peak, counting the operations of the plain form
 SHARES = {"gpt-train": 0.6, "denoiser-train": 0.5, "denoiser-sample": 0.5}
+# What the goal of most rows counts; of the products it is the best of all peers.
+PYTORCH = ("eager", "onednn", "noonednn", "compile", "script")
 TRAINING = ("autoencoder", "denoiser-train", "rpg-train", "gpt-train")
 
 
@@ -182,11 +184,16 @@ def main():
             s.close()
         entry = {"goal": goal, "rounds": rounds, "load_average": os.getloadavg()[0], "peak_gflops": flops,
                  "read_gbytes_per_s": bandwidth, "sides": {}}
+        def compare(peers):
+            fastest = min(peers, key=lambda n: statistics.median(best[n]))
+            ratios = [p / o for p, o in zip(best[fastest], best["ours"])]
+            ratio = statistics.median(best[fastest]) / statistics.median(best["ours"])
+            return {"peer": fastest, "ratio": ratio, "spread": [min(ratios), max(ratios)]}
+
         peers = [n for n in sides if n != "ours"]
-        fastest = min(peers, key=lambda n: statistics.median(best[n]))
-        ratios = [p / o for p, o in zip(best[fastest], best["ours"])]
-        entry["best_peer"], entry["ratio"] = fastest, statistics.median(best[fastest]) / statistics.median(best["ours"])
-        entry["ratio_spread"] = [min(ratios), max(ratios)]
+        entry["best"] = compare(peers)
+        counted = peers if row.startswith(("sgemm", "linear")) else [n for n in peers if n in PYTORCH]
+        entry["counted"] = compare(counted or peers)
         for name in sides:
             t = statistics.median(best[name])
             one = {"ms": t * 1e3, "min_ms": min(best[name]) * 1e3, "max_ms": max(best[name]) * 1e3}
@@ -211,11 +218,16 @@ def main():
         save(report, options, environment)
 
 
+def against(compared):
+    low, high = compared["spread"]
+    return f"{compared['ratio']:.2f} x {compared['peer']} ({low:.2f} to {high:.2f})"
+
+
 def show(row, entry):
-    low, high = entry["ratio_spread"]
-    mark = "reached" if entry["ratio"] >= entry["goal"] else "missed"
-    print(f"{row}: {entry['ratio']:.2f} x the best peer ({entry['best_peer']}), {low:.2f} to {high:.2f}; "
-          f"goal {entry['goal']} {mark}")
+    counted, best = entry["counted"], entry["best"]
+    mark = "reached" if counted["ratio"] >= entry["goal"] else "missed"
+    print(f"{row}: {against(counted)}; goal {entry['goal']} {mark}"
+          + (f"; {against(best)}" if best["peer"] != counted["peer"] else ""))
     for name, s in entry["sides"].items():
         line = f"    {name:12} {s['ms']:9.3f} ms ({s['min_ms']:.3f} to {s['max_ms']:.3f})"
         if "gflops" in s:
@@ -267,19 +279,23 @@ def table(result):
     loads = [entry["load_average"] for entry in result["rows"].values()]
     lines = [
         f"# {result['cpu']}, {result['threads']} threads, {result['date']}", "", f"Peers: {versions}. Load average at each row: {min(loads):.1f} to {max(loads):.1f}.", "",
-        "| work | ours, ms | best peer, ms | ratio (spread) | goal | GFLOP/s | of the peak | peak MiB, ours / peer |",
-        "|---|---|---|---|---|---|---|---|"]
+        "The goal counts the best PyTorch variant, and the best of all peers for the products (sgemm, linear).", "",
+        "| work | ours, ms | best peer, ms | ratio (spread) | goal | best of all peers | GFLOP/s | of the peak "
+        "| peak MiB, ours / peer |",
+        "|---|---|---|---|---|---|---|---|---|"]
     notes = []
     for row, entry in result["rows"].items():
-        mine, other = entry["sides"]["ours"], entry["sides"][entry["best_peer"]]
-        low, high = entry["ratio_spread"]
-        reached = entry["ratio"] >= entry["goal"]
+        counted, best = entry["counted"], entry["best"]
+        mine, other = entry["sides"]["ours"], entry["sides"][counted["peer"]]
+        low, high = counted["spread"]
+        reached = counted["ratio"] >= entry["goal"]
         share = mine.get("share_of_peak")
         aim = f" (goal {100 * SHARES[row]:.0f} %)" if row in SHARES else ""
         peaks = [f"{s['peak_mib']:.0f}" if "peak_mib" in s else "" for s in (mine, other)]
         lines.append(
-            f"| {row} | {short(mine['ms'])} | {short(other['ms'])} {entry['best_peer']} | {entry['ratio']:.2f} "
-            f"({low:.2f} to {high:.2f}) | {entry['goal']} {'reached' if reached else '**missed**'} | "
+            f"| {row} | {short(mine['ms'])} | {short(other['ms'])} {counted['peer']} | {counted['ratio']:.2f} "
+            f"({low:.2f} to {high:.2f}) | {entry['goal']} {'reached' if reached else '**missed**'} "
+            f"| {best['ratio']:.2f} {best['peer']} | "
             + (f"{mine['gflops']:.0f} | {100 * share:.0f} %{aim}" if share else " | ") + f" | {' / '.join(filter(None, peaks))} |")
         if not reached:
             notes.append(f"- {row}: {roofline(row, entry)}")
@@ -289,7 +305,7 @@ def table(result):
 
 
 def roofline(row, entry):
-    mine, other = entry["sides"]["ours"], entry["sides"][entry["best_peer"]]
+    mine, other = entry["sides"]["ours"], entry["sides"][entry["counted"]["peer"]]
     if "gflops" not in mine:
         return f"{short(mine['ms'])} ms; no count of operations is kept for this row"
     operations = mine["gflops"] * mine["ms"] * 1e6
@@ -298,7 +314,7 @@ def roofline(row, entry):
     text = f"{short(operations * 1e-9)} GFLOP at {entry['peak_gflops']:.0f} GFLOP/s take {short(bounds[0])} ms"
     if volume:
         text += f", {volume * 1e-6:.0f} MB at {entry['read_gbytes_per_s']:.0f} GB/s from memory {short(bounds[1])} ms"
-    return text + f": at most {other['ms'] / max(bounds):.2f} x the best peer if no operation is saved"
+    return text + f": at most {other['ms'] / max(bounds):.2f} x {entry['counted']['peer']} if no operation is saved"
 
 
 main()

@@ -134,13 +134,13 @@ static void NAME(skinny_by_columns)(size_t rows, size_t depth, const T *a, size_
         size_t count = depth - k < block ? depth - k : block;
         for (size_t n = first; n < last;) {
             size_t wide = last - n >= most ? most : last - n >= 4 ? 4 : 1;
-            // While it is multiplied, the columns that come next are fetched, evenly over the passes.
+            // While they are multiplied, the columns that come next are fetched, evenly over the passes; at the end
+            // those of the next chunk, which this thread takes next.
             const size_t passes = (rows + 3) / 4, each = passes > 1 ? (wide + passes - 1) / passes : 0;
             for (size_t m = 0; m < rows; m += 4) {
-                const size_t from = n + wide + m / 4 * each, left = from < last && m / 4 * each < wide ? last - from : 0;
+                const size_t done = m / 4 * each, ahead = done < wide ? each : 0;
                 NAME(skinny_corner)(rows - m < 4 ? rows - m : 4, wide, count, a + m * lda + k, lda, b + k, ldb,
-                                    c + m * cm, cm, cn, accumulate || k > 0, n, b + from * ldb + k,
-                                    each < left ? each : left);
+                                    c + m * cm, cm, cn, accumulate || k > 0, n, b + (n + wide + done) * ldb + k, ahead);
             }
             n += wide;
         }

@@ -51,6 +51,6 @@ struct Convert: ParsableCommand {
                     return loragen_convert(source, target, format.code, &options)
                 }
             })
-        print("wrote \(target)")
+        print("wrote \(target) as \(format.rawValue)")
     }
 }
