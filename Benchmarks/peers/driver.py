@@ -17,6 +17,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 CONV = 143_808  # weights of the denoiser's convolutions
+CACHE = 64 << 20  # bytes; what is smaller need not come from memory each time
 PAUSE = 0.25  # seconds before a turn: the threads of OpenBLAS and ONNX Runtime go on spinning after their work is done
 
 # name: (peers, floating-point operations or None, bytes that must be read or None, goal)
@@ -310,6 +311,8 @@ def roofline(row, entry):
         return f"{short(mine['ms'])} ms; no count of operations is kept for this row"
     operations = mine["gflops"] * mine["ms"] * 1e6
     volume = mine.get("gbytes_per_s", 0) * mine["ms"] * 1e6
+    if volume < CACHE:
+        volume = 0
     bounds = [operations / entry["peak_gflops"] * 1e-6, volume / entry["read_gbytes_per_s"] * 1e-6]
     text = f"{short(operations * 1e-9)} GFLOP at {entry['peak_gflops']:.0f} GFLOP/s take {short(bounds[0])} ms"
     if volume:
