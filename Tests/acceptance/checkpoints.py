@@ -66,6 +66,7 @@ def main():
             limit = 1e-2 if dtype == torch.bfloat16 else 2e-6
             check(f"{what}, {shards} shard(s)",
                   max((found[k].float() - merged[k].float()).abs().max().item() for k in base), limit)
+            model.eval()  # GPT-2 has dropout
             reloaded = AutoModelForCausalLM.from_pretrained(place / "merged", dtype=dtype)
             tokens = torch.tensor([[1, 5, 9, 33]])
             with torch.no_grad():
