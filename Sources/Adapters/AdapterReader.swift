@@ -63,21 +63,42 @@ extension Adapter {
     }
 }
 
-extension PEFTFolder {
-    /// Opens a folder to be read in parts; the values are not looked at. Throws as `readHeader`. Experts, whose values
-    /// are scattered over common tensors, are read at once.
-    public static func reader(path: String) throws(LoragenError) -> any AdapterReader {
-        let contents = try open(path).contents
-        let tensors = contents.tensors.compactMap { $0 }
-        guard tensors.count == contents.tensors.count else {
-            return HeldAdapter(adapter: try contents.adapter(metadata: [:]))
+extension Adapter {
+    /// What is at `path`, opened to be read in parts, with its metadata; the values are not looked at. `nil` for formats
+    /// that are read at once: all but PEFT folders and files of this library.
+    static func stored(
+        path: String
+    ) throws(LoragenError) -> (adapter: any AdapterReader, metadata: [String: String])? {
+        if try PathKind.of(path) == .folder {
+            let (config, contents) = try PEFTFolder.open(path)
+            return (try contents.reader(), contents.metadata(config))
         }
-        return StoredAdapter(layout: contents.layout, file: contents.file, tensors: tensors)
+        guard path.hasSuffix(".safetensors"), try PathKind.of(path) != nil else { return nil }
+        let file = try SafetensorsFile(path: path)
+        if file.metadata[AdapterFile.layoutKey] == nil { return nil }
+        let (adapter, metadata) = try AdapterFile.stored(file)
+        return (adapter, metadata)
+    }
+}
+
+extension PEFTFolder {
+    /// Opens a folder to be read in parts; the values are not looked at. Throws as `readHeader`.
+    public static func reader(path: String) throws(LoragenError) -> any AdapterReader {
+        try open(path).contents.reader()
+    }
+}
+
+extension PEFTTensors {
+    /// Experts, whose values are scattered over common tensors, are read at once.
+    func reader() throws(LoragenError) -> any AdapterReader {
+        let stored = tensors.compactMap { $0 }
+        guard stored.count == tensors.count else { return HeldAdapter(adapter: try adapter(metadata: [:])) }
+        return StoredAdapter(layout: layout, file: file, tensors: stored)
     }
 }
 
 /// An adapter whose tensors are those of a file.
-private struct StoredAdapter: AdapterReader {
+struct StoredAdapter: AdapterReader {
     let layout: Layout
     let file: SafetensorsFile
     let tensors: [SafetensorsTensor]

@@ -12,18 +12,24 @@ public enum Conversion {
 
     /// What is lost when the adapter is written so. Empty when reading the file again gives the same adapter.
     public static func losses(of adapter: Adapter, format: AdapterFormat, options: WriteOptions) -> [Loss] {
+        losses(
+            of: adapter.layout, adapter.metadata, format: format, options: options,
+            rounded: roundedCount(adapter, options))
+    }
+
+    /// `rounded`: how many numbers change in the element type.
+    private static func losses(
+        of layout: Layout, _ metadata: [String: String], format: AdapterFormat, options: WriteOptions, rounded count: Int
+    ) -> [Loss] {
         var losses: [Loss] = []
         func add(_ text: String, changesNumbers: Bool = false) {
             losses.append(Loss(text: text, changesNumbers: changesNumbers))
         }
-        let modules = adapter.layout.modules
+        let modules = layout.modules
         if format == .gguf && options.quantized {
             add("Q8_0 keeps 8 bits of each number: products change by about one part in 200", changesNumbers: true)
-        } else if options.type != .f32 {
-            let count = adapter.values.count { rounded($0, to: options.type) != $0 }
-            if count > 0 {
-                add("\(count) of \(adapter.values.count) numbers are rounded to \(options.type.rawValue)")
-            }
+        } else if count > 0 {
+            add("\(count) of \(layout.valueCount) numbers are rounded to \(options.type.rawValue)")
         }
         if options.form == .portable {
             add(
@@ -37,16 +43,20 @@ public enum Conversion {
             add("ranks of single modules: all get the largest, filled up with zeros")
         }
         if [.onnxAdapter, .diffusers, .kohya].contains(format) {
-            if let base = adapter.layout.baseModel { add("the name of the base model, '\(base)'") }
-            if !adapter.layout.targetModules.isEmpty { add("the list of target modules") }
+            if let base = layout.baseModel { add("the name of the base model, '\(base)'") }
+            if !layout.targetModules.isEmpty { add("the list of target modules") }
             if modules.contains(where: { $0.kind == .transposedLinear }) {
                 add("that the base model keeps weights transposed (fan_in_fan_out)")
             }
         }
-        if format == .onnxAdapter && !adapter.metadata.isEmpty {
-            add("origin and notes: \(adapter.metadata.keys.sorted(by: precedes).joined(separator: ", "))")
+        if format == .onnxAdapter && !metadata.isEmpty {
+            add("origin and notes: \(metadata.keys.sorted(by: precedes).joined(separator: ", "))")
         }
         return losses
+    }
+
+    private static func roundedCount(_ adapter: Adapter, _ options: WriteOptions) -> Int {
+        options.type == .f32 ? 0 : adapter.values.count { rounded($0, to: options.type) != $0 }
     }
 
     private static func rounded(_ value: Float, to type: ElementType) -> Float {
@@ -59,17 +69,41 @@ public enum Conversion {
 
     /// Reads the adapter at `source` and writes it to `target`. Each loss goes to `note` before anything is written.
     /// Throws `.unsupported` when numbers would change beyond rounding and `isLossy` does not allow it, what `note`
-    /// throws, and what reading and writing throw.
+    /// throws, and what reading and writing throw. From PEFT folders and safetensors files to PEFT folders and safetensors
+    /// files it goes module by module, in memory for one.
     public static func run(
         from source: String, to target: String, format: AdapterFormat, options: WriteOptions, isLossy: Bool = false,
         note: (String) throws(LoragenError) -> Void = { _ in }
     ) throws(LoragenError) {
-        let adapter = try Adapter.read(path: source, base: options.base)
-        let losses = losses(of: adapter, format: format, options: options)
-        for loss in losses { try note(loss.text) }
-        if !isLossy, let loss = losses.first(where: \.changesNumbers) {
-            throw LoragenError(.unsupported, "\(target): not written, for numbers would change: \(loss.text)")
+        func refuse(_ losses: [Loss]) throws(LoragenError) {
+            for loss in losses { try note(loss.text) }
+            if !isLossy, let loss = losses.first(where: \.changesNumbers) {
+                throw LoragenError(.unsupported, "\(target): not written, for numbers would change: \(loss.text)")
+            }
         }
+        if let (stored, metadata) = try Adapter.stored(path: source),
+            AdapterStream.canWrite(stored.layout, format: format, options: options)
+        {
+            var count = 0
+            if options.type != .f32 {
+                for index in stored.layout.modules.indices {
+                    count += roundedCount(try stored.module(index), options)
+                }
+            }
+            try refuse(losses(of: stored.layout, metadata, format: format, options: options, rounded: count))
+            var next = 0
+            try AdapterStream(layout: stored.layout, options: options).write(to: target, format: format) {
+                metadata
+            } modules: { () throws(LoragenError) in
+                let module = try stored.module(next)
+                try module.checkFinite(source: source)
+                next += 1
+                return module
+            }
+            return
+        }
+        let adapter = try Adapter.read(path: source, base: options.base)
+        try refuse(losses(of: adapter, format: format, options: options))
         try adapter.write(to: target, format: format, options: options)
     }
 }

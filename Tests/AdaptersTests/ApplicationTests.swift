@@ -162,6 +162,27 @@ import Testing
         }
     }
 
+    @Test("Conversion module by module writes the bytes that an adapter in memory writes")
+    func streamedConversion() throws {
+        let adapter = try randomAdapter(rank: 4, metadata: ["loragen.origin": "{}"])
+        try adapter.write(to: scratch("source"), format: .peft, options: WriteOptions(form: .kept))
+        try adapter.write(to: scratch("source.safetensors"), format: .safetensors, options: WriteOptions(form: .kept))
+        for source in ["source", "source.safetensors"] {
+            for options in [WriteOptions(), WriteOptions(form: .kept), WriteOptions(type: .bf16), WriteOptions(type: .f16)] {
+                let held = try Adapter.read(path: scratch(source))
+                try held.write(to: scratch("held"), format: .peft, options: options)
+                try Conversion.run(from: scratch(source), to: scratch("streamed"), format: .peft, options: options)
+                for file in ["adapter_model.safetensors", "adapter_config.json"] {
+                    #expect(try contents(scratch("held/\(file)")) == contents(scratch("streamed/\(file)")))
+                }
+                try held.write(to: scratch("held.safetensors"), format: .safetensors, options: options)
+                try Conversion.run(
+                    from: scratch(source), to: scratch("streamed.safetensors"), format: .safetensors, options: options)
+                #expect(try contents(scratch("held.safetensors")) == contents(scratch("streamed.safetensors")))
+            }
+        }
+    }
+
     @Test("Conversion says what is lost, and refuses what changes numbers")
     func conversion() throws {
         let adapter = try randomAdapter(rank: 32, metadata: ["loragen.origin": "{}"])

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 warnings.filterwarnings("ignore")
 torch.set_num_threads(2)
@@ -226,6 +226,39 @@ def formats(folder):
     loragen("convert", place / "a", folder / "b.npz", "--dtype", "bfloat16", fails=True)
     np.savez_compressed(folder / "small.npz", **changed)
     assert "savez" in loragen("convert", folder / "small.npz", folder / "x", fails=True)
+    eight_bits(folder)
+
+
+def eight_bits(folder):
+    """An adapter beside a weight that DequantizeLinear unpacks. Unoptimised: ONNX Runtime rounds the input too where it
+    fuses the two."""
+    random = np.random.default_rng(0)
+    inputs, outputs, name = 64, 48, "model.layers.0.mlp.up_proj"
+    weight = random.integers(-127, 128, (inputs, outputs)).astype(np.int8)
+    scales = (random.random(outputs) * 0.01 + 0.001).astype(np.float32)
+    floats = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("DequantizeLinear", ["weight", "scales"], ["unpacked"], axis=1),
+         onnx.helper.make_node("MatMul", ["x", "unpacked"], ["y"], name="/model/layers.0/mlp/up_proj/MatMul")], "eight",
+        [onnx.helper.make_tensor_value_info("x", floats, [None, inputs])],
+        [onnx.helper.make_tensor_value_info("y", floats, [None, outputs])],
+        [onnx.numpy_helper.from_array(weight, "weight"), onnx.numpy_helper.from_array(scales, "scales")])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8),
+              str(folder / "eight.onnx"))
+    a, b = (random.normal(size=shape).astype(np.float32) * 0.2 for shape in ((4, inputs), (outputs, 4)))
+    (folder / "eight").mkdir()
+    save_file({f"base_model.model.{name}.lora_A.weight": a, f"base_model.model.{name}.lora_B.weight": b},
+              folder / "eight" / "adapter_model.safetensors")
+    (folder / "eight" / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["up_proj"]}')
+    loragen("apply", folder / "eight.onnx", folder / "eight", "-o", folder / "eight-with.onnx")
+    x = random.normal(size=(5, inputs)).astype(np.float32)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    y = ort.InferenceSession(str(folder / "eight-with.onnx"), options).run(None, {"x": x})[0]
+    check("8-bit weight and an adapter", difference(y, x @ (weight * scales) + 2 * (x @ a.T) @ b.T), 1e-5)
+    loragen("apply", folder / "eight-with.onnx", "--undo", "-o", folder / "eight-back.onnx")
+    assert (folder / "eight-back.onnx").read_bytes() == (folder / "eight.onnx").read_bytes()
 
 
 if __name__ == "__main__":

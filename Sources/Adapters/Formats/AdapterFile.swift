@@ -34,6 +34,20 @@ public enum AdapterFile {
     }
 
     static func read(_ file: SafetensorsFile) throws(LoragenError) -> Adapter {
+        let (stored, metadata) = try stored(file)
+        let adapter = try Adapter(layout: stored.layout, metadata: metadata) { (target) throws(LoragenError) in
+            for (tensor, place) in zip(stored.tensors, stored.layout.tensors) {
+                try file.read(tensor, into: UnsafeMutableBufferPointer(rebasing: target[place.range]))
+            }
+        }
+        try adapter.checkFinite(source: file.path)
+        return adapter
+    }
+
+    /// The adapter to be read in parts; the values are not looked at.
+    static func stored(
+        _ file: SafetensorsFile
+    ) throws(LoragenError) -> (adapter: StoredAdapter, metadata: [String: String]) {
         let path = file.path
         let layout = try layout(of: file)
         if file.tensors.count != layout.tensors.count,
@@ -56,13 +70,7 @@ public enum AdapterFile {
             }
             tensors.append(tensor)
         }
-        let adapter = try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
-            for (tensor, place) in zip(tensors, layout.tensors) {
-                try file.read(tensor, into: UnsafeMutableBufferPointer(rebasing: target[place.range]))
-            }
-        }
-        try adapter.checkFinite(source: path)
-        return adapter
+        return (StoredAdapter(layout: layout, file: file, tensors: tensors), metadata)
     }
 
     private static func layout(of file: SafetensorsFile) throws(LoragenError) -> Layout {

@@ -26,6 +26,19 @@ public struct AdapterStream {
         (self.layout, self.options) = (layout, options)
     }
 
+    /// Whether `write` does not refuse for the format, the form or the names.
+    static func canWrite(_ layout: Layout, format: AdapterFormat, options: WriteOptions) -> Bool {
+        options.form != .portable && !options.quantized
+            && (format == .safetensors || format == .peft && !isRenamed(layout))
+    }
+
+    /// Whether names change in a PEFT folder.
+    private static func isRenamed(_ layout: Layout) -> Bool {
+        layout.modules.contains { module in
+            DiffusionName(module.name).map { module.name.hasPrefix($0.component.rawValue + ".") } ?? false
+        }
+    }
+
     /// Writes the adapter, whole or not at all. `metadata` is asked a second time when all modules have come; its text must
     /// then be as long as the first time.
     public func write(
@@ -46,11 +59,7 @@ public struct AdapterStream {
             try emit(modules, all, into: file)
             try file.commit()
         case .peft:
-            // Their names change in a PEFT folder.
-            let isRenamed = layout.modules.contains { module in
-                DiffusionName(module.name).map { module.name.hasPrefix($0.component.rawValue + ".") } ?? false
-            }
-            guard !isRenamed else {
+            guard !Self.isRenamed(layout) else {
                 throw LoragenError(
                     .unsupported,
                     "an adapter of a diffusion pipeline needs to be in memory to become a PEFT folder; write it "

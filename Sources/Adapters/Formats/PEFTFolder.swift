@@ -15,7 +15,7 @@ public enum PEFTFolder {
     /// is more than LoRA and DoRA; `.nonFinite` for NaN and infinity.
     public static func read(path: String) throws(LoragenError) -> Adapter {
         let (config, contents) = try open(path)
-        return try contents.adapter(metadata: config.metadata.merging(contents.origin) { config, _ in config })
+        return try contents.adapter(metadata: contents.metadata(config))
     }
 
     static func open(_ path: String) throws(LoragenError) -> (config: PEFTConfig, contents: PEFTTensors) {
@@ -71,8 +71,10 @@ struct PEFTTensors: Sendable {
         }
     }
 
-    /// What this library noted when it wrote the weights.
-    var origin: [String: String] { file.metadata.filter { $0.key.hasPrefix("loragen.") } }
+    /// The config's, and what this library noted when it wrote the weights.
+    func metadata(_ config: PEFTConfig) -> [String: String] {
+        config.metadata.merging(file.metadata.filter { $0.key.hasPrefix("loragen.") }) { config, _ in config }
+    }
 
     /// Reads the values. Throws `.memory` and `.nonFinite`.
     func adapter(metadata: [String: String]) throws(LoragenError) -> Adapter {
