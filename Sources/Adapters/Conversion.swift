@@ -19,7 +19,8 @@ public enum Conversion {
 
     /// `rounded`: how many numbers change in the element type.
     private static func losses(
-        of layout: Layout, _ metadata: [String: String], format: AdapterFormat, options: WriteOptions, rounded count: Int
+        of layout: Layout, _ metadata: [String: String], format: AdapterFormat, options: WriteOptions,
+        rounded count: Int
     ) -> [Loss] {
         var losses: [Loss] = []
         func add(_ text: String, changesNumbers: Bool = false) {

@@ -168,7 +168,8 @@ import Testing
         try adapter.write(to: scratch("source"), format: .peft, options: WriteOptions(form: .kept))
         try adapter.write(to: scratch("source.safetensors"), format: .safetensors, options: WriteOptions(form: .kept))
         for source in ["source", "source.safetensors"] {
-            for options in [WriteOptions(), WriteOptions(form: .kept), WriteOptions(type: .bf16), WriteOptions(type: .f16)] {
+            let all = [WriteOptions(), WriteOptions(form: .kept), WriteOptions(type: .bf16), WriteOptions(type: .f16)]
+            for options in all {
                 let held = try Adapter.read(path: scratch(source))
                 try held.write(to: scratch("held"), format: .peft, options: options)
                 try Conversion.run(from: scratch(source), to: scratch("streamed"), format: .peft, options: options)

@@ -226,6 +226,27 @@ import Testing
         lk_trim()
     }
 
+    @Test("A lower number of threads holds, though workers of a higher one wait")
+    func fewerThreads() {
+        // In a process of its own, where no other test sets the number.
+        let status = lk_run_in_fork {
+            var identities = [pthread_t](repeating: pthread_self(), count: 64)
+            func threads(of count: Int) -> Int {
+                Threads.count = count
+                identities.withUnsafeMutableBufferPointer { identities in
+                    let base = identities.baseAddress!
+                    Threads.parallelFor(64) { chunk in
+                        usleep(300)
+                        base[chunk] = pthread_self()
+                    }
+                }
+                return Set(identities).count
+            }
+            return threads(of: 8) > 2 && (0..<5).allSatisfy { _ in threads(of: 2) <= 2 }
+        }
+        #expect(status == 0)
+    }
+
     @Test("parallelFor runs each chunk once, nested too")
     func chunks() {
         let counts = UnsafeMutablePointer<Int32>.allocate(capacity: 1000)
