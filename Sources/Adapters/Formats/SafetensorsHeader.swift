@@ -98,7 +98,7 @@ struct SafetensorsHeader {
     }
 }
 
-/// Goes once through the JSON text; it builds no tree, which keeps 2,000 tensors below a millisecond.
+/// Goes once through the JSON text; it builds no tree, which keeps 2,000 tensors at a millisecond.
 private struct Reader {
     var scanner: JSONScanner
     var metadata: [String: String] = [:]
