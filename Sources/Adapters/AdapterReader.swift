@@ -64,20 +64,20 @@ extension Adapter {
 }
 
 extension Adapter {
-    /// What is at `path`, opened to be read in parts, with its metadata; the values are not looked at. `nil` for formats
-    /// that are read at once: all but PEFT folders and files of this library.
+    /// What is at `path`, opened to be read in parts, with its metadata and the file that has the values, which are
+    /// not looked at. `nil` for formats that are read at once: all but PEFT folders and files of this library.
     static func stored(
         path: String
-    ) throws(LoragenError) -> (adapter: any AdapterReader, metadata: [String: String])? {
+    ) throws(LoragenError) -> (adapter: any AdapterReader, metadata: [String: String], path: String)? {
         if try PathKind.of(path) == .folder {
             let (config, contents) = try PEFTFolder.open(path)
-            return (try contents.reader(), contents.metadata(config))
+            return (try contents.reader(), contents.metadata(config), contents.file.path)
         }
         guard path.hasSuffix(".safetensors"), try PathKind.of(path) != nil else { return nil }
         let file = try SafetensorsFile(path: path)
         if file.metadata[AdapterFile.layoutKey] == nil { return nil }
         let (adapter, metadata) = try AdapterFile.stored(file)
-        return (adapter, metadata)
+        return (adapter, metadata, path)
     }
 }
 

@@ -82,8 +82,8 @@ public enum Conversion {
                 throw LoragenError(.unsupported, "\(target): not written, for numbers would change: \(loss.text)")
             }
         }
-        if let (stored, metadata) = try Adapter.stored(path: source),
-            AdapterStream.canWrite(stored.layout, format: format, options: options)
+        if AdapterStream.takes(format, options: options), let (stored, metadata, file) = try Adapter.stored(path: source),
+            AdapterStream.keepsNames(stored.layout, format: format)
         {
             var count = 0
             if options.type != .f32 {
@@ -97,7 +97,7 @@ public enum Conversion {
                 metadata
             } modules: { () throws(LoragenError) in
                 let module = try stored.module(next)
-                try module.checkFinite(source: source)
+                try module.checkFinite(source: file)
                 next += 1
                 return module
             }

@@ -73,9 +73,9 @@ static void NAME(gemm_pack_columns)(size_t columns, size_t depth, const void *bs
 
 // c[m, p] (+)= sum over k of a[k][m] b[k][p] for all CONV_ROWS rows and LK_STRIP columns. What comes next is asked for
 // early: the panel does not fit the first-level cache, and the CPU's own prefetching stays behind.
-#if VECTOR_BYTES == 64
+#if IS_F32 && VECTOR_BYTES == 64
 static void NAME(gemm_tile)(size_t depth, const T *a, const T *b, T *c, size_t ldc, bool accumulate) {
-    enum { WIDE = LK_STRIP / W > 0 ? LK_STRIP / W : 1 };
+    enum { WIDE = LK_STRIP / W };
     V s[CONV_ROWS][WIDE];
     for (size_t m = 0; m < CONV_ROWS; m++)
         for (size_t i = 0; i < WIDE; i++) {
@@ -112,8 +112,8 @@ static void NAME(gemm_block)(size_t rows, size_t columns, size_t depth, const vo
         const size_t j = p * LK_STRIP, n = columns - j < LK_STRIP ? columns - j : LK_STRIP;
         for (size_t i = rowFirst; i < rowLast;) {
             const size_t block = NAME(conv_rows)(rows - i);
-#if VECTOR_BYTES == 64
-            if (block == CONV_ROWS && n == LK_STRIP && sizeof(T) == 4)
+#if IS_F32 && VECTOR_BYTES == 64
+            if (block == CONV_ROWS && n == LK_STRIP)
                 NAME(gemm_tile)(depth, a + i * depth, b + j * depth, c + i * ldc + j, ldc, accumulate);
             else
 #endif

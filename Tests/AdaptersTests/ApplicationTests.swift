@@ -184,6 +184,21 @@ import Testing
         }
     }
 
+    @Test("Conversion module by module names the file of a number that is not one, and writes nothing")
+    func streamedNonFinite() throws {
+        try randomAdapter(rank: 4).write(to: scratch("nan"), format: .peft, options: WriteOptions(form: .kept))
+        var bytes = try contents(scratch("nan/adapter_model.safetensors"))
+        bytes.replaceSubrange(bytes.count - 4..<bytes.count, with: [0, 0, 0xc0, 0x7f])
+        try write(bytes, to: scratch("nan/adapter_model.safetensors"))
+        let error = #expect(throws: LoragenError.self) {
+            try Conversion.run(
+                from: scratch("nan"), to: scratch("nan.safetensors"), format: .safetensors, options: WriteOptions())
+        }
+        #expect(error?.code == .nonFinite)
+        #expect(error?.message.contains("nan/adapter_model.safetensors") == true)
+        #expect(throws: LoragenError.self) { try Adapter.read(path: scratch("nan.safetensors")) }
+    }
+
     @Test("Conversion says what is lost, and refuses what changes numbers")
     func conversion() throws {
         let adapter = try randomAdapter(rank: 32, metadata: ["loragen.origin": "{}"])

@@ -26,17 +26,17 @@ public struct AdapterStream {
         (self.layout, self.options) = (layout, options)
     }
 
-    /// Whether `write` does not refuse for the format, the form or the names.
-    static func canWrite(_ layout: Layout, format: AdapterFormat, options: WriteOptions) -> Bool {
-        options.form != .portable && !options.quantized
-            && (format == .safetensors || format == .peft && !isRenamed(layout))
+    /// Whether the format and form can be written in parts.
+    static func takes(_ format: AdapterFormat, options: WriteOptions) -> Bool {
+        (format == .safetensors || format == .peft) && options.form != .portable && !options.quantized
     }
 
-    /// Whether names change in a PEFT folder.
-    private static func isRenamed(_ layout: Layout) -> Bool {
-        layout.modules.contains { module in
-            DiffusionName(module.name).map { module.name.hasPrefix($0.component.rawValue + ".") } ?? false
-        }
+    /// Whether the modules have the same names in the format: those of a diffusion pipeline change in a PEFT folder.
+    static func keepsNames(_ layout: Layout, format: AdapterFormat) -> Bool {
+        format != .peft
+            || !layout.modules.contains { module in
+                DiffusionName(module.name).map { module.name.hasPrefix($0.component.rawValue + ".") } ?? false
+            }
     }
 
     /// Writes the adapter, whole or not at all. `metadata` is asked a second time when all modules have come; its text must
@@ -59,7 +59,7 @@ public struct AdapterStream {
             try emit(modules, all, into: file)
             try file.commit()
         case .peft:
-            guard !Self.isRenamed(layout) else {
+            guard Self.keepsNames(layout, format: format) else {
                 throw LoragenError(
                     .unsupported,
                     "an adapter of a diffusion pipeline needs to be in memory to become a PEFT folder; write it "
