@@ -82,7 +82,8 @@ public enum Conversion {
                 throw LoragenError(.unsupported, "\(target): not written, for numbers would change: \(loss.text)")
             }
         }
-        if AdapterStream.takes(format, options: options), let (stored, metadata, file) = try Adapter.stored(path: source),
+        if AdapterStream.takes(format, options: options),
+            let (stored, metadata, file) = try Adapter.stored(path: source),
             AdapterStream.keepsNames(stored.layout, format: format)
         {
             var count = 0

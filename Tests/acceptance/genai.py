@@ -15,13 +15,13 @@ import onnx
 import onnxruntime_genai as genai
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tiny import VOCABULARY, make_llama, words
 from onnx import numpy_helper
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 torch.set_num_threads(2)
 LORAGEN = sys.argv[1]
-VOCABULARY, TOKENS = 96, [1, 5, 9, 33, 3, 70, 41]
+TOKENS = [1, 5, 9, 33, 3, 70, 41]
 # q, k and v are one product in the builder's models, which loragen does not take apart.
 TARGETS = ["o_proj", "gate_proj", "up_proj", "down_proj"]
 failed = 0
@@ -39,19 +39,8 @@ def loragen(*arguments):
 
 
 def make_base(folder):
-    torch.manual_seed(3)
-    model = AutoModelForCausalLM.from_config(LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=0)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.copy_(torch.randn_like(parameter) * 0.2)
-    model.save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", eos_token="w2").save_pretrained(folder)
-    return model
+    PreTrainedTokenizerFast(tokenizer_object=words(), pad_token="w0", eos_token="w2").save_pretrained(folder)
+    return make_llama(folder)
 
 
 def make_adapter(base, folder, targets, seed):

@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from mistralrs import Architecture, ChatCompletionRequest, ModelDType, Runner, Which
 from peft import LoraConfig, get_peft_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig
+from tiny import make_llama, words
+from transformers import AutoModelForCausalLM
 
 torch.set_num_threads(2)
 LORAGEN = sys.argv[1]
-VOCABULARY, PROMPT, LENGTH = 96, [1, 5, 9, 33, 3, 70, 41], 12
+PROMPT, LENGTH = [1, 5, 9, 33, 3, 70, 41], 12
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 failed = 0
 
@@ -30,22 +30,11 @@ def check(name, passed, detail=""):
 
 
 def make_base(folder):
-    torch.manual_seed(3)
-    model = AutoModelForCausalLM.from_config(LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=0)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.copy_(torch.randn_like(parameter) * 0.2)
-    model.save_pretrained(folder)
+    model = make_llama(folder)
     config = json.loads((folder / "config.json").read_text())
     config["rope_theta"] = 10000.0  # where mistral.rs looks
     (folder / "config.json").write_text(json.dumps(config))
-    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.decoder = decoders.ByteLevel()
-    words.save(str(folder / "tokenizer.json"))
+    words().save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps(
         {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": "{{ messages[0]['content'] }}"}))
     return model
