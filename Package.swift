@@ -19,12 +19,12 @@ let libraryFlags: [LinkerSetting] = [
 let strict: [SwiftSetting] = [.unsafeFlags(["-warnings-as-errors"])]
 let strictC: [CSetting] = [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]
 
-// Serial OpenBLAS, linked in statically; its environment variables are shut out by the wrapped getenv, and the wrapped
-// blas_memory_alloc puts the lock back that the serial build leaves out (COpenBLAS/shim.c).
+// Serial OpenBLAS, linked in statically; its environment variables are shut out by the wrapped getenv, and its work
+// buffers are ours: with the lock that the serial build leaves out, and without its endless loop (COpenBLAS/shim.c).
 let openBLAS: [LinkerSetting] = [
     .unsafeFlags([
         "-L/usr/lib/x86_64-linux-gnu/openblas-serial", "-Xlinker", "-l:libopenblas.a",
-        "-Xlinker", "--wrap=getenv", "-Xlinker", "--wrap=blas_memory_alloc",
+        "-Xlinker", "--wrap=getenv", "-Xlinker", "--wrap=blas_memory_alloc", "-Xlinker", "--wrap=blas_memory_free",
     ])
 ]
 

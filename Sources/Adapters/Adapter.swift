@@ -23,6 +23,8 @@ public final class Adapter: @unchecked Sendable {
     public let values: UnsafeBufferPointer<Float>
 
     private let block: UnsafeMutablePointer<Float>
+    /// From here on a control group's limit is asked for too.
+    private static let largeBytes = 16 << 20
 
     /// Makes an adapter whose values `fill` writes; they are zero before. Throws `.memory`, and what `fill` throws.
     public init(
@@ -33,6 +35,9 @@ public final class Adapter: @unchecked Sendable {
         var raw: UnsafeMutableRawPointer?
         // The layout's limit of 2^32 values keeps the product far from overflow.
         let byteCount = (count * MemoryLayout<Float>.stride + 63) & ~63
+        if byteCount >= Self.largeBytes {
+            try Memory.require(Double(byteCount), for: "an adapter of \(count) numbers")
+        }
         guard posix_memalign(&raw, 64, max(byteCount, 64)) == 0, let raw else {
             throw LoragenError(.memory, "no memory for an adapter of \(byteCount) bytes")
         }

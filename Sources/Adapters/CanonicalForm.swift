@@ -21,6 +21,9 @@ struct CanonicalForm {
 
     /// Of factors `[out, r]` and `[in, r]`.
     init(b: SmallMatrix, aTransposed: SmallMatrix, module: ModuleShape) throws(LoragenError) {
+        let bytes = 8.0 * Double(b.values.count + aTransposed.values.count)
+        // Both again as Q, R and the product, and LAPACK's room.
+        if bytes >= 0x1p20 { try Memory.require(6 * bytes, for: "the canonical form of module '\(module.name)'") }
         let right = try aTransposed.qr()
         let left = try b.qr()
         var core = left.r.times(right.r, transposeOther: true)

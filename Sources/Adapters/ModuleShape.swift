@@ -26,7 +26,7 @@ public struct ModuleShape: Equatable, Hashable, Sendable {
     /// Path inside the Hugging Face model, "vit.encoder.layer.0.attention.attention.query".
     public let name: String
     public let kind: ModuleKind
-    /// The first whole number among the components of the name, 0 in the example; `nil` if there is none.
+    /// The first whole number among the components of the name, 0 in the example; `nil` if there is none below 2^20.
     public let layerIndex: Int?
     /// Features, channels, or entries of an embedding.
     public let inputs: Int
@@ -97,7 +97,7 @@ public struct ModuleShape: Equatable, Hashable, Sendable {
         }
         self.name = name
         self.kind = kind
-        layerIndex = components.lazy.compactMap { Int($0) }.first { $0 >= 0 }
+        layerIndex = components.lazy.compactMap { nameIndex($0) }.first
         self.inputs = inputs
         self.outputs = outputs
         self.kernel = kernel

@@ -33,7 +33,7 @@ private struct LayerName: Hashable {
 
     init?(_ name: String) {
         let components = name.split(separator: ".", omittingEmptySubsequences: false)
-        guard let place = components.firstIndex(where: { Int($0).map { $0 >= 0 } ?? false }) else { return nil }
+        guard let place = components.firstIndex(where: { nameIndex($0) != nil }) else { return nil }
         before = components[..<place].map { $0 + "." }.joined()
         after = components[(place + 1)...].map { "." + $0 }.joined()
     }

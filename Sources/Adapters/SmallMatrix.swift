@@ -87,7 +87,7 @@ struct SmallMatrix {
         var best = 0.0
         var job = CChar(UInt8(ascii: "S"))
         dgesdd_(&job, &m, &n, &copy, &m, &sigma, &u.values, &m, &vt.values, &kk, &best, &size, &integers, &info)
-        size = Int32(clamping: Int(best))
+        size = Int32(saturating: best)
         var work = [Double](repeating: 0, count: max(1, Int(size)))
         if info == 0 {
             dgesdd_(&job, &m, &n, &copy, &m, &sigma, &u.values, &m, &vt.values, &kk, &work, &size, &integers, &info)

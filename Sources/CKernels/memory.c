@@ -4,6 +4,7 @@
 // left: what is in use and what is kept never exceed what was in use at once.
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -141,8 +142,14 @@ static size_t whole_pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAG
 
 // ---- All buffers
 
+// Allocations from now until one fails, for tests; negative: none does.
+static _Atomic int64_t untilFailure = -1;
+void lk_fail_allocation(int64_t after) { atomic_store(&untilFailure, after); }
+
 void *lk_allocate(size_t bytes) {
     pthread_once(&once, initialise);
+    if (atomic_load_explicit(&untilFailure, memory_order_relaxed) >= 0 && atomic_fetch_sub(&untilFailure, 1) == 0)
+        return NULL;
     if (bytes > (size_t)1 << 44) return NULL;
     if (bytes >= LARGE) {
         pthread_mutex_lock(&lock);
@@ -181,6 +188,13 @@ void lk_deallocate(void *memory, size_t bytes) {
     }
     pthread_mutex_unlock(&lock);
     if (!keep) free(memory);
+}
+
+bool lk_can_map(size_t bytes) {
+    void *map = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED) return false;
+    munmap(map, bytes ? bytes : 1);
+    return true;
 }
 
 void lk_trim(void) {

@@ -1,7 +1,11 @@
 // Three things that let OpenBLAS live inside a host without asking anything of it.
+#define _GNU_SOURCE
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include "COpenBLAS.h"
 
 // The linker sends every getenv of the library here (--wrap=getenv). OpenBLAS picks its kernels and block sizes
 // from OPENBLAS_*; a host that sets those for its own BLAS must not slow ours down or change our results.
@@ -21,21 +25,73 @@ void _gfortran_concat_string(long n, char *to, long la, const char *a, long lb, 
     while (i < n) to[i++] = ' ';
 }
 
-// The serial build looks for a free work buffer without a lock: two threads that multiply at once can get the same
-// buffer, and then both products are wrong (measured: Debian's 0.3.21, some calls in a thousand). The linker sends the
-// search here (--wrap=blas_memory_alloc); giving a buffer back is one store and needs no lock.
+// Work buffers are ours (--wrap=blas_memory_alloc, --wrap=blas_memory_free). The serial build looks for a free one without
+// a lock: two threads that multiply at once can get the same buffer, and then both products are wrong (measured: Debian's
+// 0.3.21, some calls in a thousand). And it tries for ever when the system has no memory for another one; here a thread
+// waits until another gives its buffer back, which every product does when it is done.
+enum { BUFFERS = 128 };
+static const size_t BUFFER_BYTES = (size_t)32 << 22;  // BUFFER_SIZE of OpenBLAS on x86-64; its block sizes follow from it
+static struct {
+    void *start;
+    bool used;
+} buffers[BUFFERS];
+static size_t made;
 static pthread_mutex_t bufferLock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t returned = PTHREAD_COND_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+
 static void lock_buffers(void) { pthread_mutex_lock(&bufferLock); }
 static void unlock_buffers(void) { pthread_mutex_unlock(&bufferLock); }
-static void watch_forks(void) { pthread_atfork(lock_buffers, unlock_buffers, unlock_buffers); }
+// Whoever used a buffer is not in the child, save for the thread that forked, which is in no product.
+static void after_fork_in_child(void) {
+    pthread_cond_init(&returned, NULL);
+    for (size_t i = 0; i < made; i++) buffers[i].used = false;
+    unlock_buffers();
+}
+static void watch_forks(void) { pthread_atfork(lock_buffers, unlock_buffers, after_fork_in_child); }
 
-extern void *__real_blas_memory_alloc(int position);
-void *__wrap_blas_memory_alloc(int position);
-void *__wrap_blas_memory_alloc(int position) {
+// One more buffer, whose pages take memory when they are used; the lock is held.
+static bool make_buffer(void) {
+    if (made == BUFFERS) return false;
+    void *map = mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED) return false;
+    buffers[made].start = map;
+    buffers[made++].used = false;
+    return true;
+}
+
+bool openblas_prepare(void) {
     pthread_once(&once, watch_forks);
     lock_buffers();
-    void *buffer = __real_blas_memory_alloc(position);
+    bool ready = made > 0 || make_buffer();
     unlock_buffers();
-    return buffer;
+    return ready;
+}
+
+void *__wrap_blas_memory_alloc(int position);
+void *__wrap_blas_memory_alloc(int position) {
+    (void)position;
+    pthread_once(&once, watch_forks);
+    lock_buffers();
+    size_t i = 0;
+    for (;;) {
+        for (i = 0; i < made && buffers[i].used; i++) {
+        }
+        if (i < made || make_buffer()) break;
+        if (made == 0) abort();  // nobody called openblas_prepare, and OpenBLAS does not look at what it gets
+        pthread_cond_wait(&returned, &bufferLock);
+    }
+    buffers[i].used = true;
+    void *start = buffers[i].start;
+    unlock_buffers();
+    return start;
+}
+
+void __wrap_blas_memory_free(void *start);
+void __wrap_blas_memory_free(void *start) {
+    lock_buffers();
+    for (size_t i = 0; i < made; i++)
+        if (buffers[i].start == start) buffers[i].used = false;
+    pthread_cond_signal(&returned);
+    unlock_buffers();
 }

@@ -6,6 +6,16 @@ public enum ConditionKind: Int32, Sendable {
     case vector = 1
     /// Label bits: numbers that are 0 or 1.
     case bits = 2
+
+    /// Throws `.mismatch` unless a condition of this kind can have so many numbers: none of no condition, else at least one.
+    public func check(length: Int) throws(LoragenError) {
+        if self == .none ? length == 0 : length > 0 { return }
+        throw LoragenError(
+            .mismatch,
+            self == .none
+                ? "\(length) numbers of a condition where there is none"
+                : "a condition of \(length) numbers; expected at least 1")
+    }
 }
 
 /// Shifts and scales conditions to mean 0 and deviation 1 over the training tasks.
@@ -13,8 +23,14 @@ public struct ConditionScale: Sendable {
     public let shift: [Float]
     public let scale: [Float]
 
-    /// Both of the condition's length.
-    public init(shift: [Float], scale: [Float]) {
+    /// Both of the condition's length. Throws `.mismatch` when they are not, `.nonFinite` for what no condition gives.
+    public init(shift: [Float], scale: [Float]) throws(LoragenError) {
+        guard shift.count == scale.count else {
+            throw LoragenError(.mismatch, "\(shift.count) shifts and \(scale.count) scales of conditions")
+        }
+        guard shift.allSatisfy(\.isFinite), scale.allSatisfy(\.isFinite) else {
+            throw LoragenError(.nonFinite, "a shift or scale of conditions is not finite")
+        }
         self.shift = shift
         self.scale = scale
     }
@@ -40,7 +56,7 @@ public struct ConditionScale: Sendable {
         }
     }
 
-    /// Standardised conditions, `[n, C]`.
+    /// Standardised conditions, `[n, C]`, of the length that was measured.
     public func callAsFunction(_ conditions: [[Float]]) -> Tensor<Float> {
         let values = conditions.flatMap { c in c.indices.map { (c[$0] - shift[$0]) * scale[$0] } }
         return Tensor(values, shape: [conditions.count, shift.count])

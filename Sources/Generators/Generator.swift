@@ -48,6 +48,11 @@ public final class Generator: @unchecked Sendable {
             throw LoragenError(.invalidArgument, "samples is \(request.samples); expected 1 to 1000000")
         }
         let draw = try Draw(request, self)
+        // Values, and for each tensor the views that a host is given.
+        let each = Double(4 * layout.valueCount) + 512 * Double(layout.tensors.count)
+        try Memory.require(
+            Double(request.samples) * each + Double(heldBytes(draw.sampling)),
+            for: "\(request.samples) samples of \(layout.valueCount) numbers")
         let watch = Watch(progress, samples: request.samples)
         var adapters: [Adapter] = []
         for sample in 0..<request.samples {
@@ -97,12 +102,12 @@ public final class Generator: @unchecked Sendable {
         }
     }
 
-    /// What is left of a limit for the method: a module is held in several forms, and the file has a buffer.
+    /// What is left of a limit for the method, 0 without one: a module is held in several forms, and the file has a buffer.
     private func streamMemory(_ sampling: Sampling?, limit: UInt64) throws(LoragenError) -> Int {
+        let writing = moduleBytes + (1 << 20)
+        let needed = writing + (model.streamMemory(sampling) ?? heldBytes(sampling))
+        try Memory.require(Double(needed), for: "an adapter of \(layout.valueCount) numbers")
         if limit == 0 { return 0 }
-        let largest = layout.modules.indices.map { layout.values(of: $0).count }.max() ?? 0
-        let writing = 6 * 4 * largest + (1 << 20)
-        let needed = writing + (model.streamMemory(sampling) ?? 6 * 4 * file.size.values)
         guard UInt64(needed) <= limit else {
             throw LoragenError(
                 .memory,
@@ -110,6 +115,14 @@ public final class Generator: @unchecked Sendable {
                     + "limit is \(limit >> 20) MiB")
         }
         return Int(clamping: limit) - writing
+    }
+
+    /// Bytes that the largest module takes in all its forms.
+    private var moduleBytes: Int { 6 * 4 * (layout.modules.indices.map { layout.values(of: $0).count }.max() ?? 0) }
+
+    /// Bytes that making one vector at once and turning it into modules holds. Layouts have at most 2^32 numbers, spaces too.
+    private func heldBytes(_ sampling: Sampling?) -> Int {
+        6 * 4 * file.size.values + model.sampleMemory + (model.streamMemory(sampling) ?? 0) + moduleBytes
     }
 
     /// A request that was checked.
@@ -125,6 +138,10 @@ public final class Generator: @unchecked Sendable {
             asked = try generator.checkedCondition(request)
             sampling = try generator.checkedSampling(request)
             condition = generator.file.conditionScale([asked])
+            guard condition.isFinite else {
+                throw LoragenError(
+                    .nonFinite, "the condition is too far from the trained ones: standardised, it is not finite")
+            }
             group = try generator.group(of: condition)
             seed = request.seed
         }

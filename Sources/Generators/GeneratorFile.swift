@@ -98,7 +98,7 @@ struct GeneratorFile {
     static func read(path: String) throws(LoragenError) -> (file: GeneratorFile, model: any Method) {
         do throws(LoragenError) { return try readChecked(path) } catch {
             // What would be the caller's mistake elsewhere (a method, a setting, a size) is the file's here.
-            let code = [.io, .version, .memory].contains(error.code) ? error.code : .format
+            let code = [.io, .version, .memory, .nonFinite].contains(error.code) ? error.code : .format
             throw LoragenError(code, error.message.hasPrefix(path) ? error.message : "\(path): \(error.message)")
         }
     }
@@ -139,22 +139,23 @@ struct GeneratorFile {
             let list = about["tasks"]?.array, list.allSatisfy({ $0.string != nil }), !list.isEmpty
         else { throw wrong(path, "conditionKind, seed, medianDistance or tasks") }
         let tasks = list.compactMap(\.string)
+        try kind.check(length: size.conditions)
         let reader = TensorReader(file: file)
         let groups = try representationSettings(settings).normaliser == .perTask ? tasks.count : 1
         let normaliser = Normaliser(
             kind: try representationSettings(settings).normaliser,
             shift: try reader.tensor("normaliser.shift", [groups, size.values]),
             scale: try reader.tensor("normaliser.scale", [groups, size.values]))
-        let representation = Representation(
-            space: try space(settings, layout, size, reader), normaliser: normaliser)
+        let representation = try Representation(
+            space: space(settings, layout, reader), normaliser: normaliser)
         guard representation.count == size.values else { throw wrong(path, "values") }
         size.tensors = representation.tensors.map(\.shape)
         let generator = GeneratorFile(
             method: try string("method"), preset: try string("preset"), settings: settings, size: size,
             conditionKind: kind,
-            conditionScale: ConditionScale(
-                shift: try reader.tensor("condition.shift", [size.conditions]).values,
-                scale: try reader.tensor("condition.scale", [size.conditions]).values),
+            conditionScale: try ConditionScale(
+                shift: reader.tensor("condition.shift", [size.conditions]).values,
+                scale: reader.tensor("condition.scale", [size.conditions]).values),
             representation: representation,
             index: TrainingIndex(
                 tasks: tasks, conditions: try reader.tensor("training.conditions", [tasks.count, size.conditions]),
@@ -181,35 +182,31 @@ struct GeneratorFile {
     }
 
     private static func space(
-        _ settings: Settings, _ layout: Layout, _ size: ProblemSize, _ reader: TensorReader
+        _ settings: Settings, _ layout: Layout, _ reader: TensorReader
     ) throws(LoragenError) -> Representation.Space {
         let wanted = try representationSettings(settings)
         guard wanted.space == "product" else {
             var reference: Adapter?
             if wanted.factors == .aligned {
-                reference = try Adapter(
-                    layout: layout, values: reader.tensor("factors.reference", [layout.valueCount]).values)
+                let values = try reader.tensor("factors.reference", [layout.valueCount])
+                reference = try Adapter(layout: layout) { target in
+                    values.withUnsafeBufferPointer { _ = target.update(fromContentsOf: $0) }
+                }
             }
-            return .factors(AdapterCodec(factors: wanted.factors, layout: layout, reference: reference))
+            return .factors(try AdapterCodec(factors: wanted.factors, layout: layout, reference: reference))
         }
         var frames: [(u: Tensor<Float>, v: Tensor<Float>)] = []
-        var total = 0
-        for (i, module) in layout.modules.enumerated() {
-            let u = try reader.matrix("frames.\(i).u", rows: module.outputs)
-            let v = try reader.matrix("frames.\(i).v", rows: module.columns)
-            frames.append((u, v))
-            let (core, overflow) = u.shape[1].multipliedReportingOverflow(by: v.shape[1])
-            let (sum, overflow2) = total.addingReportingOverflow(core)
-            guard !overflow, !overflow2 else { throw wrong(reader.file.path, "frames") }
-            total = sum
+        for i in layout.modules.indices {
+            frames.append((try reader.present("frames.\(i).u"), try reader.present("frames.\(i).v")))
         }
-        return .product(ProductSpace(layout: layout, frames: frames))
+        return .product(try ProductSpace(layout: layout, frames: frames))
     }
 
     /// A forged file could name sizes whose networks exhaust the memory before their tensors are missed: the networks
-    /// may hold no more than the file does.
+    /// may hold no more than the file does, in the types that weights have.
     private static func checkModel(_ file: SafetensorsFile, weightCount: Int) throws(LoragenError) {
-        let held = file.tensors.filter { $0.name.hasPrefix("model.") }.reduce(0) { $0 + $1.count }
+        let weights = file.tensors.filter { $0.name.hasPrefix("model.") && ($0.type == .f32 || $0.type == .bf16) }
+        let held = weights.reduce(0) { $0 + $1.count }
         guard weightCount <= held else {
             throw LoragenError(
                 .format, "\(file.path): its settings need \(weightCount) weights; it holds \(held)")
@@ -246,6 +243,7 @@ struct TensorReader {
         guard let base = bytes.baseAddress, bytes.count == place.count * 4,
             Int(bitPattern: base) % MemoryLayout<Float>.alignment == 0
         else {
+            try Memory.require(2 * place.count, of: Float.self, for: "tensor '\(name)', which lies at an odd byte,")
             return Tensor(try file.floats(name), shape: place.shape)
         }
         return Tensor(borrowing: base.assumingMemoryBound(to: Float.self), shape: place.shape, owner: file)
@@ -266,18 +264,13 @@ struct TensorReader {
 
     func tensor(_ name: String, _ shape: [Int]) throws(LoragenError) -> Tensor<Float> {
         _ = try file.require(name, type: .f32, shape: shape)
-        guard let tensor = try tensor(name) else {
-            throw LoragenError(.format, "\(file.path): tensor '\(name)' is missing")
-        }
-        return tensor
+        return try present(name)
     }
 
-    /// A matrix with that many rows and at most as many columns.
-    func matrix(_ name: String, rows: Int) throws(LoragenError) -> Tensor<Float> {
-        guard let tensor = try tensor(name), tensor.rank == 2, tensor.shape[0] == rows,
-            (1...rows).contains(tensor.shape[1])
-        else {
-            throw LoragenError(.format, "\(file.path): tensor '\(name)' is missing or not [\(rows), up to \(rows)]")
+    /// A tensor of any shape.
+    func present(_ name: String) throws(LoragenError) -> Tensor<Float> {
+        guard let tensor = try tensor(name) else {
+            throw LoragenError(.format, "\(file.path): tensor '\(name)' is missing")
         }
         return tensor
     }

@@ -35,6 +35,8 @@ protocol Method: AnyObject {
     func vector(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
     ) throws(LoragenError) -> Tensor<Float>
+    /// Bytes that `vector` holds beside the weights, some vectors and what `streamMemory` says.
+    var sampleMemory: Int { get }
     /// The least bytes that `stream` holds beside the weights; nil for a method that makes a vector at once.
     func streamMemory(_ sampling: Sampling?) -> Int?
     /// What `vector` gives, in pieces, the same bytes. A method with a `streamMemory` holds no more than `memory` bytes
@@ -48,6 +50,7 @@ protocol Method: AnyObject {
 }
 
 extension Method {
+    var sampleMemory: Int { 0 }
     func streamMemory(_ sampling: Sampling?) -> Int? { nil }
 
     func stream(

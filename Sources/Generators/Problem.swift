@@ -1,6 +1,5 @@
 import Adapters
 import Conditions
-import Glibc
 import Tensor
 
 /// A corpus made ready for a method: split, standardised, as vectors.
@@ -31,7 +30,7 @@ struct Problem {
 
     /// Bytes of vectors and adapters that are kept in memory rather than read again. The results do not depend on it.
     static func roomToKeep(memoryLimit: UInt64) -> Double {
-        (memoryLimit > 0 ? Double(memoryLimit) : Double(machineMemory)) / 8
+        (memoryLimit > 0 ? Double(memoryLimit) : Double(Memory.available)) / 8
     }
 
     init(
@@ -48,8 +47,15 @@ struct Problem {
             throw LoragenError(
                 .memory,
                 "\(corpus.path): training on \(corpus.entries.count) adapters of \(corpus.layout.valueCount) numbers takes "
-                    + "about \(UInt64(16 * numbers) >> 20) MiB; the limit is \(memoryLimit >> 20) MiB")
+                    + "about \(Memory.mebibytes(16 * numbers)) MiB; the limit is \(memoryLimit >> 20) MiB")
         }
+        // The widest module's factors of all adapters side by side, in double, for its frames.
+        let widest = corpus.layout.modules.reduce(0.0) { widest, module in
+            max(widest, Double(module.rank) * Double(max(module.outputs, module.columns)))
+        }
+        try Memory.require(
+            (keeps ? 16 * numbers : 0) + 64 * widest * Double(train.count),
+            for: "\(corpus.path): fitting \(corpus.entries.count) adapters of \(corpus.layout.valueCount) numbers")
         self.corpus = corpus
         conditionKind = corpus.entries[train[0]].conditionKind
         let conditions = train.map { corpus.entries[$0].condition ?? [] }
@@ -138,11 +144,4 @@ private func meanErrors(
         }
     }
     return errors
-}
-
-/// Physical memory in bytes; as much as there can be, if the system does not say.
-var machineMemory: UInt64 {
-    let (bytes, overflow) = UInt64(clamping: sysconf(Int32(_SC_PHYS_PAGES))).multipliedReportingOverflow(
-        by: UInt64(clamping: sysconf(Int32(_SC_PAGESIZE))))
-    return overflow || bytes == 0 ? .max : bytes
 }

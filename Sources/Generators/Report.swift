@@ -207,7 +207,7 @@ struct Report {
 /// Two digits behind the point, without Foundation.
 func rounded(_ x: Double) -> String {
     guard x.isFinite, abs(x) < 1e12 else { return "\(x)" }
-    let hundredths = Int((abs(x) * 100).rounded())
+    let hundredths = Int(saturating: (abs(x) * 100).rounded())
     let fraction = hundredths % 100
     return "\(x < 0 && hundredths > 0 ? "-" : "")\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)"
 }

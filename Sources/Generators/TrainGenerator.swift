@@ -95,12 +95,11 @@ private func isSameFile(_ a: String, _ b: String) -> Bool {
     return resolved(a) == resolved(b)
 }
 
-/// Refuses what passes the caller's limit or, without one, the machine's memory: an allocation that fails, or the
-/// kernel's answer to one that succeeds, would end the host.
+/// Refuses what passes the caller's limit, or what the process can have: an allocation that fails, or the kernel's answer
+/// to one that succeeds, would end the host.
 private func checkMemory(
     _ entry: MethodRegistry.Entry, _ weights: Int, _ settings: Settings, _ problem: Problem, _ options: TrainingOptions
 ) throws(LoragenError) {
-    let limit = options.memoryLimit > 0 ? options.memoryLimit : machineMemory
     // Weights, gradient, two moments; average and best where there will be any. Statistics and, if they are kept, adapters
     // and vectors in single precision. What one step holds. In floating point, so that no size can overflow.
     let hasAverage = (settings.values["ema"]?.double ?? 0) > 0
@@ -110,12 +109,16 @@ private func checkMemory(
     let statistics = 4 * Double(problem.representation.normaliser.count)
     let step = 4 * (try entry.workspace(settings, problem.size))
     let needed = 4 * Double(copies) * Double(weights) + kept + statistics + step
-    guard needed <= Double(limit) else {
+    let what = "\(options.method), preset \"\(options.preset ?? "default")\""
+    let advice = "; a smaller preset or smaller settings may fit"
+    if options.memoryLimit > 0, needed > Double(options.memoryLimit) {
         throw LoragenError(
             .memory,
-            "\(options.method), preset \"\(options.preset ?? "default")\", needs about \(UInt64(needed) >> 20) MiB for this "
-                + "corpus; the limit is \(limit >> 20) MiB; a smaller preset or smaller settings may fit")
+            "\(what), needs about \(Memory.mebibytes(needed)) MiB for this corpus; the limit is "
+                + "\(options.memoryLimit >> 20) MiB\(advice)")
     }
+    // What is kept has been taken by now.
+    try Memory.require(needed - kept, for: "training \(what), on this corpus", advice: advice)
 }
 
 private func fingerprint(

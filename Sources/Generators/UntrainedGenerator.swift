@@ -10,9 +10,9 @@ package func writeUntrainedGenerator(
 ) throws(LoragenError) {
     var settings = try MethodRegistry.settings(method: method, preset: preset)
     if let text { settings = try settings.overridden(by: text) }
-    let space = Representation.Space.factors(AdapterCodec(factors: .raw, layout: layout, reference: nil))
+    let space = Representation.Space.factors(try AdapterCodec(factors: .raw, layout: layout, reference: nil))
     let shift = Tensor<Float>.pending([1, layout.valueCount])
-    let representation = Representation(
+    let representation = try Representation(
         space: space, normaliser: Normaliser(kind: .insideTensor, shift: shift, scale: shift))
     let size = ProblemSize(
         values: layout.valueCount, conditions: 0, examples: 1, tensors: representation.tensors.map(\.shape))
@@ -65,7 +65,7 @@ package func writeUntrainedGenerator(
     var digest = SHA256()
     writer.metadata = try GeneratorFile(
         method: method, preset: preset, settings: settings, size: size, conditionKind: .none,
-        conditionScale: ConditionScale(shift: [], scale: []), representation: representation,
+        conditionScale: try ConditionScale(shift: [], scale: []), representation: representation,
         index: TrainingIndex(
             tasks: ["untrained"], conditions: .zeros([1, 0]), sketches: .zeros([1, Sketch.width]), medianDistance: 0),
         report: .object(["verdict": "untrained: random weights"]), seed: 1

@@ -23,6 +23,8 @@ public struct Random: Sendable, Equatable {
     /// Gives tensors of pending zeros: for modules whose weights are about to be loaded.
     public static let none = Random(seed: 0, stream: 0, position: 0, draws: false)
 
+    public var isNone: Bool { !draws }
+
     private mutating func take(_ count: Int, perBlock: Int) -> UInt64 {
         let start = position
         position &+= UInt64((count + perBlock - 1) / perBlock)

@@ -8,11 +8,15 @@ final class Storage<E: Element>: @unchecked Sendable {
 
     var isBorrowed: Bool { owner != nil }
 
-    /// Contents are undefined.
+    /// Contents are undefined. Operations on tensors do not throw: whoever starts them asks `Memory.require` before, for
+    /// all that they hold at once. Where the system refuses in spite of that, the process ends here.
     init(count: Int) {
-        guard let memory = lk_allocate(Storage.bytes(count)) else {
-            fatalError("no memory for a tensor of \(count) elements")
+        var memory = lk_allocate(Storage.bytes(count))
+        if memory == nil {
+            lk_trim()
+            memory = lk_allocate(Storage.bytes(count))
         }
+        guard let memory else { fatalError("no memory for a tensor of \(count) elements") }
         base = memory.bindMemory(to: E.self, capacity: count)
         self.count = count
         owner = nil

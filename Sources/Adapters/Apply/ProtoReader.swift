@@ -37,6 +37,10 @@ struct ProtoReader {
             case 5: body = try skip(4, &position, range.upperBound)
             default: throw error("a field of the unknown wire type \(tag & 7)", start)
             }
+            if fields.count >= 1 << 16, fields.count == fields.capacity {
+                try Memory.require(
+                    3 * fields.count, of: ProtoField.self, for: "\(source): \(fields.count) fields and more")
+            }
             fields.append(
                 ProtoField(
                     number: number, whole: start..<position, body: body, value: value, isMessage: tag & 7 == 2))

@@ -43,6 +43,10 @@ struct WeightUpdate {
         }
         let factors = adapter.factors(of: index, group: 0)
         let factor = scale * module.scale
+        try Memory.require(
+            3 * (factors.valuesA.count + factors.valuesB.count)
+                + 2 * max(Self.partSize, module.outputs, module.columns), of: Float.self,
+            for: "merging module '\(module.name)'")
         var b = factors.valuesB.map { Float(Double($0) * factor) }
         var a = Array(factors.valuesA)
         if order == .inputsFirst {

@@ -35,6 +35,7 @@ struct ByteReader {
     mutating func text(_ count: UInt64, _ what: @autoclosure () -> String) throws(LoragenError) -> String {
         let start = position
         let raw = try take(count, what())
+        if count >= 1 << 20 { try Memory.require(2 * Double(count), for: "\(source): \(what())") }
         guard let text = String(validating: raw, as: UTF8.self) else {
             throw error("\(what()) is not valid UTF-8", at: start)
         }

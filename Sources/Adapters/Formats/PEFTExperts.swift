@@ -106,7 +106,7 @@ struct PEFTExperts<Value> {
 
     /// A module for each expert and projection.
     func modules() throws(LoragenError) -> [ModuleShape] {
-        guard count * names.count <= Layout.moduleLimit else {
+        guard count <= Layout.moduleLimit / names.count else {
             throw LoragenError(.unsupported, "'\(path)' has \(count) experts; expected at most \(Layout.moduleLimit)")
         }
         var modules: [ModuleShape] = []

@@ -51,6 +51,8 @@ struct SafetensorsHeader {
                 "\(path): byte 0: a header of \(length) bytes, but only \(file.count - 8) follow. Is the file cut off?")
         }
         dataStart = 8 + Int(length)
+        // An entry of some 120 bytes of text becomes about five times as many of names, shapes and their index.
+        if length >= 1 << 20 { try Memory.require(8 * Double(length), for: "\(path): its header") }
         let text = UnsafeRawBufferPointer(rebasing: file[8..<dataStart])
         var reader = Reader(scanner: JSONScanner(bytes: text, source: path, origin: 8))
         try reader.read()

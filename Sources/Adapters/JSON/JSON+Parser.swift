@@ -13,6 +13,7 @@ extension JSON {
         if bytes.count > sizeLimit {
             throw LoragenError(.format, "\(source): \(bytes.count) bytes of JSON; expected at most \(sizeLimit)")
         }
+        if bytes.count >= 1 << 20 { try Memory.require(50 * Double(bytes.count), for: source) }
         var parser = JSONParser(scanner: JSONScanner(bytes: bytes, source: source))
         return try parser.document()
     }

@@ -61,7 +61,7 @@ struct BaseWeights {
 
     private var deepest: Int? {
         weights?.keys.compactMap { key in
-            key.text.split(separator: ".").lazy.compactMap { Int($0) }.first { $0 >= 0 && $0 < 1 << 20 }
+            key.text.split(separator: ".").lazy.compactMap { nameIndex($0) }.first
         }.max()
     }
 
@@ -156,7 +156,9 @@ struct BaseWeights {
         gguf = file
         modelType = base.architecture
         tiesEmbeddings = base.tiesEmbeddings
-        layerCount = file.values["\(base.architecture).block_count"]?.integer
+        layerCount = file.values["\(base.architecture).block_count"]?.integer.flatMap {
+            (0...nameIndexLimit).contains($0) ? $0 : nil
+        }
     }
 
     enum Match {
@@ -184,7 +186,8 @@ struct BaseWeights {
 
     private func fusedExperts(_ module: String, _ weights: [ByteKey: Weight]) -> Match? {
         let parts = module.split(separator: ".").map(String.init)
-        guard parts.count > 3, parts[parts.count - 3] == "experts", Int(parts[parts.count - 2]) != nil else {
+        guard parts.count > 3, parts[parts.count - 3] == "experts", nameIndex(parts[parts.count - 2]) != nil
+        else {
             return nil
         }
         let experts = parts.dropLast(2).joined(separator: ".")

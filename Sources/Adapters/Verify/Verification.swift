@@ -169,7 +169,7 @@ struct AdapterCheck {
                     continue
                 }
                 let parts = module.name.split(separator: ".")
-                let expert = Int(parts[parts.count - 2]) ?? 0
+                let expert = nameIndex(parts[parts.count - 2]) ?? 0
                 let expected = [rows * module.outputs, module.inputs]
                 if shape.count != 3 || expert >= shape[0]
                     || Array(shape.dropFirst()) != expected && Array(shape.dropFirst()) != expected.reversed()

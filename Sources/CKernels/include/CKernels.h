@@ -244,6 +244,10 @@ void *lk_allocate(size_t bytes);
 void lk_deallocate(void *buffer, size_t bytes);
 // Gives all kept buffers back to the system.
 void lk_trim(void);
+// Whether the system would give this many bytes now.
+bool lk_can_map(size_t bytes);
+// For tests: lets the allocation after this many others return null, once; a negative number lets none.
+void lk_fail_allocation(int64_t after);
 
 // ---- Threads (pool.c)
 

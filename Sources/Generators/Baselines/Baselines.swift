@@ -127,6 +127,9 @@ final class NearestMethod: ClosedForm, Module {
         visitor.buffer("vectors", vectors)
     }
 
+    /// Differences from all conditions, their squares; and if all are as near, all vectors.
+    var sampleMemory: Int { 3 * 4 * conditions.value.count + 4 * vectors.value.count }
+
     func fit(_ data: TrainingData) throws(LoragenError) {
         conditions.value = data.conditions
         vectors.value = try data.vectors
@@ -160,6 +163,9 @@ final class KernelRidgeMethod: ClosedForm {
     var module: any Module<Float> { ridge }
 
     init(_ size: ProblemSize) { ridge = KernelRidge(size: size, values: size.values) }
+
+    /// The squares of all conditions.
+    var sampleMemory: Int { 4 * ridge.conditions.value.count }
 
     func fit(_ data: TrainingData) throws(LoragenError) { try ridge.fit(data.conditions, try data.vectors) }
     func predict(_ condition: Tensor<Float>) -> Tensor<Float> { ridge(condition) }

@@ -107,6 +107,26 @@ extension CondPDiff {
         return 4 * max(encoded, denoised)
     }
 
+    /// Bytes that one sample holds in the convolutions: the widest maps before and behind them, and those that wait.
+    static func sampleMemory(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Int {
+        let name = try settings.choice("autoencoder", autoencoders)
+        let (latents, _) = try autoencoderShape(name, settings, size)
+        var decoded: Int
+        switch name {
+        case "principal": decoded = 0
+        case "nlp", "nlp-small":
+            let shape = convolutional(name)
+            decoded = zip(shape.lengths(valueCount: size.values).decoder, shape.decoderChannels).reduce(0) {
+                max($0, $1.0 * $1.1)
+            }
+        default:
+            let shape = name == "vision" ? StridedAutoencoderConfiguration.vision : .parent
+            decoded = shape.paddedCount(valueCount: size.values) * (shape.channels.max() ?? 1)
+        }
+        // Denoisers are at most 1024 channels wide, over the latents and the condition.
+        return 4 * (4 * decoded + 4 * 1024 * (latents + size.conditions))
+    }
+
     private static func autoencoderShape(
         _ name: String, _ settings: Settings, _ size: ProblemSize
     ) throws(LoragenError) -> (latents: Int, parameters: Int) {

@@ -23,6 +23,7 @@ final class CondPDiff: Method, Module {
     /// What latents are multiplied by before diffusion; 1 for autoencoders whose latents are bounded.
     let latentScale = ModuleBuffer<Float>(Tensor([1]))
     private let clipsLatents: Bool
+    let sampleMemory: Int
     let sampling: Sampling?
 
     var module: any Module<Float> { self }
@@ -37,6 +38,7 @@ final class CondPDiff: Method, Module {
         prediction =
             Prediction(rawValue: try settings.choice("prediction", ["noise", "sample", "velocity"])) ?? .sample
         clipsLatents = try settings.flag("clipLatents")
+        sampleMemory = try Self.sampleMemory(settings, size)
         var random = random
         autoencoder = try Self.autoencoder(settings, size, &random)
         denoiser = try Self.denoiser(settings, size, autoencoder.latentCount, &random)

@@ -1,4 +1,5 @@
 import Glibc
+import Tensor
 
 /// The variances of a discrete diffusion process with `count` steps (Ho et al. 2020, section 2).
 ///
@@ -51,7 +52,7 @@ public struct NoiseSchedule: Equatable, Sendable {
         let steps = min(max(steps, 1), count)
         guard steps > 1 else { return [count - 1] }
         return (0..<steps).map { i in
-            Int((Double(count - 1) * Double(steps - 1 - i) / Double(steps - 1)).rounded())
+            Int(saturating: (Double(count - 1) * Double(steps - 1 - i) / Double(steps - 1)).rounded())
         }
     }
 }

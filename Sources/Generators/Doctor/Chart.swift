@@ -7,6 +7,9 @@ extension Diagnosis.Chart {
         self.group = group
         let alive = group.members.indices.filter { group.members[$0].norm > 0 }
         compared = Array(alive.prefix(Diagnosis.comparedLimit))
+        // The Gram matrix, its mirror, edges and cosines; then some matrices of the part that diversity is measured on.
+        let (all, part) = (Double(compared.count), Double(min(compared.count, Diagnosis.diversityLimit)))
+        try Memory.require(24 * all * all + 128 * part * part, for: "comparing \(compared.count) adapters")
         gram = group.gram(of: compared)
         let clusters = Clusters(gram)
         self.clusters = clusters

@@ -1,5 +1,6 @@
 import Adapters
 import Glibc
+import Tensor
 
 extension Diagnosis {
     /// A drawing of the largest groups: similarities in the order of their likeness, spectra, norms, variance.
@@ -54,7 +55,7 @@ extension Diagnosis.Chart {
                         count += 1
                     }
                 }
-                let step = Int(((count > 0 ? sum / count : 0) * 16).rounded())
+                let step = Int(saturating: ((count > 0 ? sum / count : 0) * 16).rounded())
                 places[step, default: []].append((left + Double(j) * size, top + Double(i) * size))
             }
         }
@@ -86,7 +87,7 @@ extension Diagnosis.Chart {
         let end: (Double, Double, Double) = value < 0 ? (33, 102, 172) : (178, 24, 43)
         let share = min(1, abs(value))
         func hex(_ part: Double) -> String {
-            let text = String(Int((255 + (part - 255) * share).rounded()), radix: 16)
+            let text = String(Int(saturating: (255 + (part - 255) * share).rounded()), radix: 16)
             return text.count == 1 ? "0" + text : text
         }
         return "#" + hex(end.0) + hex(end.1) + hex(end.2)
@@ -122,10 +123,12 @@ extension Diagnosis.Chart {
     private func drawNorms(in picture: inout Picture, _ place: (Double, Double, Double, Double)) {
         let norms = group.members.map(\.norm)
         guard let low = norms.min(), let high = norms.max() else { return }
-        let range = low < high ? low...high : (low - 0.5)...(high + 0.5)
+        // Norms that are all the same are one bar in the middle; beside a large one, a half would not be a difference.
+        let room = max(0.5, high * 1e-3)
+        let range = low < high ? low...high : (low - room)...(high + room)
         var counts = [Int](repeating: 0, count: 40)
         let width = (range.upperBound - range.lowerBound) / 40
-        for norm in norms { counts[min(39, max(0, Int((norm - range.lowerBound) / width)))] += 1 }
+        for norm in norms { counts[min(39, max(0, Int(saturating: (norm - range.lowerBound) / width)))] += 1 }
         let most = Double(max(1, counts.max() ?? 1))
         let axes = Axes(left: place.0, top: place.1, width: place.2, height: place.3, xs: range, ys: 0...most)
         axes.draw(

@@ -33,7 +33,8 @@ public struct Diagnosis {
     /// Looks at every adapter below `path`: a corpus with a manifest, a packed corpus, or any folder. Broken ones become
     /// findings. Throws `.io` and `.format` when there is nothing to look at, and `.cancelled`.
     ///
-    /// - Parameter memoryLimit: bytes of factors to hold; beyond, similarities are estimated from digests. 0: 1 GiB.
+    /// - Parameter memoryLimit: bytes of factors to hold; beyond, similarities are estimated from digests. 0: 1 GiB, or a
+    ///   quarter of what the process can have.
     public init(path: String, memoryLimit: Int = 0, progress: ProgressHandler? = nil) throws(LoragenError) {
         let collection = try AdapterCollection(path: path)
         self.path = path
@@ -42,7 +43,9 @@ public struct Diagnosis {
             Finding(.error, "manifest", $0.message, "Correct the line; docs/corpus.md has the schema.")
         }
         let groups = try Self.read(
-            collection, memoryLimit: memoryLimit > 0 ? memoryLimit : 1 << 30, progress, &findings)
+            collection, memoryLimit: memoryLimit > 0 ? memoryLimit : min(1 << 30, Int(clamping: Memory.available / 4)),
+            progress,
+            &findings)
         if groups.count > 1 {
             let list = groups.map { "(\($0.description))" }.joined(separator: ", ")
             findings.append(
@@ -94,6 +97,7 @@ public struct Diagnosis {
                     let group = groups.first { $0.fits(reading.layout) } ?? AdapterGroup(like: reading.layout)
                     if group.members.isEmpty { groups.append(group) }
                     group.add(reading)
+                case .failure(let error) where error.code == .memory: throw error
                 case .failure(let error): findings.append(broken(item.name, error))
                 case nil: continue
                 }

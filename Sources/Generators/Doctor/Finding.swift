@@ -1,4 +1,5 @@
 import Adapters
+import Tensor
 
 /// One thing that a person who is about to train on a folder of adapters should know.
 public struct Finding: Sendable {
@@ -51,7 +52,7 @@ func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count 
 func decimal(_ value: Double, _ digits: Int = 2) -> String {
     guard value.isFinite, abs(value) < 1e12 else { return "\(value)" }
     let scale = (0..<digits).reduce(1.0) { scale, _ in scale * 10 }
-    let whole = Int((abs(value) * scale).rounded())
+    let whole = Int(saturating: (abs(value) * scale).rounded())
     let sign = value < 0 && whole > 0 ? "-" : ""
     if digits == 0 { return sign + String(whole) }
     let text = String(whole)
@@ -72,7 +73,7 @@ func quantile(_ values: [Double], _ share: Double) -> Double {
     if values.isEmpty { return .nan }
     let sorted = values.sorted()
     let place = share * Double(sorted.count - 1)
-    let low = Int(place)
+    let low = Int(saturating: place)
     let high = min(low + 1, sorted.count - 1)
     return sorted[low] + (place - Double(low)) * (sorted[high] - sorted[low])
 }

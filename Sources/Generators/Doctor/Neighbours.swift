@@ -58,7 +58,10 @@ extension AdapterCollection {
                     Neighbours.Neighbour(
                         name: item.name, similarity: similarity.cosine, distance: similarity.distance,
                         norm: similarity.norms.1))
-            } catch { skipped.append((item.name, error.message)) }
+            } catch {
+                if error.code == .memory { throw error }
+                skipped.append((item.name, error.message))
+            }
         }
         guard let norm else {
             throw LoragenError(

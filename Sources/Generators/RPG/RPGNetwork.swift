@@ -25,7 +25,8 @@ final class RPGNetwork<E: Element>: Module {
         denoiser = c.makeDenoiser(&random)
         readout =
             c.denoiser == .none ? Linear(inputs: c.outputWidth, outputs: c.tokenSize, random: &random) : nil
-        states = c.states > 0 ? Parameter(.full([c.states, d], 1 / E(d))) : nil
+        let isLoaded = random.isNone
+        states = c.states > 0 ? Parameter(isLoaded ? .pending([c.states, d]) : .full([c.states, d], 1 / E(d))) : nil
         if c.conditions > 0 {
             condition = (
                 Linear(inputs: c.conditions, outputs: c.conditionWidth, random: &random),
@@ -36,7 +37,8 @@ final class RPGNetwork<E: Element>: Module {
             condition = nil
             constant = Parameter(random.uniform([d], low: -1, high: 1))
         }
-        learned = c.learnedPositions > 0 ? Parameter(positions(0..<positions.tokens.count)) : nil
+        let count = positions.tokens.count
+        learned = c.learnedPositions > 0 ? Parameter(isLoaded ? .pending([count, d]) : positions(0..<count)) : nil
     }
 
     func visit(_ visitor: ModuleVisitor<E>) {

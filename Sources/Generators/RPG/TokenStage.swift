@@ -24,6 +24,13 @@ final class TokenStage: TrainingStage {
         name = model.configuration.denoiser == .none ? "prototypes" : "diffusion"
         batch = try settings.integer("batch", 1...65536)
         diffusionBatch = try settings.integer("diffusionBatch", 0...(1 << 24))
+        // Both are below 2^25; tokens of a batch are counted in 32 bits.
+        guard batch * model.tokens.count <= Int(Int32.max) else {
+            throw LoragenError(
+                .invalidArgument,
+                "a batch of \(batch) adapters has more than 2^31 tokens; a smaller batch or a larger tokenSize makes "
+                    + "fewer")
+        }
         conditionDropout = try settings.number("conditionDropout", 0...1)
         conditionNoise = try settings.number("conditionNoise", 0...10)
         optimisation = try Optimisation(settings, warmUp: settings.integer("warmUp", 0...1_000_000))

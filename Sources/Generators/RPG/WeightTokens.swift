@@ -73,6 +73,11 @@ struct WeightTokens: Sendable {
                     .invalidArgument,
                     "more than \(WeightTokens.limit) tokens of \(size) numbers; a larger tokenSize makes fewer")
             }
+            if tokens.capacity < tokens.count + (count + each - 1) / each {
+                // An array doubles, and is copied.
+                try Memory.require(
+                    3 * (tokens.count + (count + each - 1) / each), of: Token.self, for: "cutting adapters into tokens")
+            }
             while start < end {
                 let taken = min(each, end - start)
                 tokens.append(Token(start: start, count: taken, tensor: tensor, index: index))

@@ -44,7 +44,18 @@ struct AdapterCodec: Sendable {
         }
     }
 
-    init(factors: Factors, layout: Layout, reference: Adapter?) {
+    /// Of a file. Throws `.mismatch` for what `init(factors:corpusLayout:adapters:)` would not have made.
+    init(factors: Factors, layout: Layout, reference: Adapter?) throws(LoragenError) {
+        if factors != .raw, let odd = layout.modules.first(where: { $0.scale != 1 }) {
+            throw LoragenError(
+                .mismatch, "module '\(odd.name)' has the scale \(odd.scale); \(factors.rawValue) factors have 1")
+        }
+        if factors == .aligned {
+            guard let reference else { throw LoragenError(.mismatch, "aligned factors without a reference") }
+            if let difference = reference.layout.difference(from: layout) {
+                throw LoragenError(.mismatch, "the reference of aligned factors: \(difference)")
+            }
+        }
         self.factors = factors
         self.layout = layout
         self.reference = reference

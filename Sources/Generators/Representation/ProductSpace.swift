@@ -29,13 +29,46 @@ struct ProductSpace: Sendable {
     let frames: [Frame]
     var count: Int { frames.last.map { $0.offset + $0.count } ?? 0 }
 
-    init(layout: Layout, frames: [(u: Tensor<Float>, v: Tensor<Float>)]) {
-        self.layout = layout
-        var offset = 0
-        self.frames = frames.map { u, v in
-            defer { offset += u.shape[1] * v.shape[1] }
-            return Frame(u: u, v: v, offset: offset)
+    /// Frames that were fitted, or are in a file. Throws `.unsupported` for modules that have no place in the space, and
+    /// `.mismatch` for frames that are not those of the layout. Whether their columns are orthonormal is not looked at: what
+    /// is decoded in others is another adapter, and reading them all would be most of what opening a file costs.
+    init(layout: Layout, frames: [(u: Tensor<Float>, v: Tensor<Float>)]) throws(LoragenError) {
+        try Self.check(layout)
+        guard frames.count == layout.modules.count, layout.modules.allSatisfy({ $0.scale == 1 }) else {
+            throw LoragenError(
+                .mismatch,
+                "\(frames.count) frames for \(layout.modules.count) modules, or a module whose scale is not 1")
         }
+        var made: [Frame] = []
+        made.reserveCapacity(frames.count)
+        var offset = 0
+        for (module, frame) in zip(layout.modules, frames) {
+            let (u, v) = (frame.u.shape, frame.v.shape)
+            guard u.count == 2, v.count == 2, u[0] == module.outputs, v[0] == module.columns,
+                (1...module.outputs).contains(u[1]), (1...module.columns).contains(v[1])
+            else {
+                throw LoragenError(
+                    .mismatch,
+                    "module '\(module.name)' has the frames \(u) and \(v); expected [\(module.outputs), up to "
+                        + "\(module.outputs)] and [\(module.columns), up to \(module.columns)]")
+            }
+            made.append(Frame(u: frame.u, v: frame.v, offset: offset))
+            // Dimensions are at most 2^30, so the product cannot overflow, nor the sum at this limit.
+            offset += u[1] * v[1]
+            if offset > Layout.valueLimit {
+                throw LoragenError(.mismatch, "the frames have more than \(Layout.valueLimit) numbers in their cores")
+            }
+        }
+        (self.layout, self.frames) = (layout, made)
+    }
+
+    /// Throws `.unsupported` unless every module's update is one product B·A.
+    private static func check(_ layout: Layout) throws(LoragenError) {
+        guard let odd = layout.modules.first(where: { $0.hasMagnitude || $0.groups > 1 }) else { return }
+        throw LoragenError(
+            .unsupported,
+            "module '\(odd.name)' is \(odd.hasMagnitude ? "DoRA, whose magnitudes have" : "a grouped convolution, which has") "
+                + "no place among products B·A; set \"space\" to \"factors\"")
     }
 
     /// Measures the frames on training adapters.
@@ -47,12 +80,7 @@ struct ProductSpace: Sendable {
         fitting adapters: any AdapterModules, outputs: Int, inputs: Int, random: Random
     ) throws(LoragenError) {
         let corpus = try adapters.layout
-        if let odd = corpus.modules.first(where: { $0.hasMagnitude || $0.groups > 1 }) {
-            throw LoragenError(
-                .unsupported,
-                "module '\(odd.name)' is \(odd.hasMagnitude ? "DoRA, whose magnitudes have" : "a grouped convolution, which has") "
-                    + "no place among products B·A; set \"space\" to \"factors\"")
-        }
+        try Self.check(corpus)
         var frames: [(u: Tensor<Float>, v: Tensor<Float>)] = []
         var random = random
         for (i, module) in corpus.modules.enumerated() {
@@ -71,7 +99,7 @@ struct ProductSpace: Sendable {
             let v = try dominantSubspace(Tensor.concatenate(right, axis: 1), count: width.1, random: &random)
             frames.append((u, v))
         }
-        self.init(layout: try corpus.withRanks(corpus.modules.map(\.rank)), frames: frames)
+        try self.init(layout: corpus.withRanks(corpus.modules.map(\.rank)), frames: frames)
     }
 
     /// The core of one module, an adapter of its own at any rank.

@@ -91,13 +91,8 @@ struct Representation: Sendable {
         } else {
             space = .factors(
                 try AdapterCodec(factors: settings.factors, corpusLayout: layout, adapters: adapters))
-            if settings.normaliser == .constant, let odd = layout.modules.first(where: \.hasMagnitude) {
-                throw LoragenError(
-                    .unsupported,
-                    "module '\(odd.name)' is DoRA, and the normaliser \"constant\" has no constant for magnitudes; choose "
-                        + "\"per-tensor\" or \"per-element\"")
-            }
         }
+        try check(space, settings.normaliser)
         var end = 0
         let ranges = Self.tensors(of: space).map { tensor in
             let start = end
@@ -110,11 +105,11 @@ struct Representation: Sendable {
         }
         let encoded = EncodedRows(adapters, space)
         guard keeps else {
-            let made = Representation(space: space, normaliser: try normaliser(encoded))
+            let made = try Representation(space: space, normaliser: normaliser(encoded))
             return (made, NormalisedRows(rows: encoded, normaliser: made.normaliser, groups: groups))
         }
         let rows = TensorRows(try encoded.tensor(), blocks: encoded.blocks)
-        let made = Representation(space: space, normaliser: try normaliser(rows))
+        let made = try Representation(space: space, normaliser: normaliser(rows))
         return (made, TensorRows(made.normaliser(rows.vectors, groups: groups), blocks: rows.blocks))
     }
 
@@ -127,9 +122,30 @@ struct Representation: Sendable {
         ).representation
     }
 
-    init(space: Space, normaliser: Normaliser) {
+    /// Throws `.unsupported` and `.mismatch` for parts that do not go together. The statistics' numbers are not looked at,
+    /// which would be a look at every page of a file: what they make is checked when an adapter is made.
+    init(space: Space, normaliser: Normaliser) throws(LoragenError) {
         self.space = space
         self.normaliser = normaliser
+        try Self.check(space, normaliser.kind)
+        let (shift, scale) = (normaliser.shift.shape, normaliser.scale.shape)
+        guard shift == scale, shift.count == 2, shift[0] >= 1, shift[1] == count,
+            normaliser.kind == .perTask || shift[0] == 1
+        else {
+            throw LoragenError(
+                .mismatch, "statistics of the shapes \(shift) and \(scale) for vectors of \(count) numbers")
+        }
+    }
+
+    private static func check(_ space: Space, _ normaliser: Normaliser.Kind) throws(LoragenError) {
+        if case .factors(let codec) = space, normaliser == .constant,
+            let odd = codec.layout.modules.first(where: \.hasMagnitude)
+        {
+            throw LoragenError(
+                .unsupported,
+                "module '\(odd.name)' is DoRA, and the normaliser \"constant\" has no constant for magnitudes; choose "
+                    + "\"per-tensor\" or \"per-element\"")
+        }
     }
 
     /// Normalised vectors, `[n, count]`.

@@ -15,8 +15,8 @@ public enum DiffusersFile {
     public static func write(
         _ adapter: Adapter, to path: String, options: WriteOptions = WriteOptions()
     ) throws(LoragenError) {
-        let names = try adapter.layout.diffusionNames()
-        if DiffusionModel.of(adapter.layout, names) == .pixart {
+        let own = try adapter.layout.diffusionNames()
+        if DiffusionModel.of(adapter.layout, own) == .pixart {
             throw LoragenError(
                 .unsupported,
                 "diffusers (0.42) loads no LoRA files into PixArt; write a PEFT folder and load it with "
@@ -24,6 +24,8 @@ public enum DiffusersFile {
         }
         let image = try AdapterImage(adapter, options)
         defer { withExtendedLifetime(image) {} }
+        // The image may have modules that the adapter has not.
+        let names = try image.layout.diffusionNames()
         var metadata = adapter.metadata.filter { !$0.key.hasPrefix("peft.") }
         metadata["format"] = "pt"
         if options.form == .kept { metadata[metadataKey] = try configs(of: image.layout, names) }

@@ -30,7 +30,7 @@ enum FluxNames {
     /// A place in the model: the block, and what is fused there. `nil` when kohya's files have no name for the path.
     static func place(of path: String) -> (block: String, fusion: Fusion, part: Int)? {
         let parts = path.split(separator: ".", maxSplits: 2)
-        guard parts.count == 3, let index = Int(parts[1]) else { return nil }
+        guard parts.count == 3, let index = nameIndex(parts[1]) else { return nil }
         let (list, name): ([Fusion], String)
         switch parts[0] {
         case "transformer_blocks": (list, name) = (double, "double_blocks")
@@ -50,7 +50,7 @@ enum FluxNames {
         ] where flat.hasPrefix(name) {
             let rest = flat.dropFirst(name.count)
             let digits = rest.prefix { ("0"..."9").contains($0) }
-            guard let index = Int(digits), rest.dropFirst(digits.count).first == "_" else { return nil }
+            guard let index = nameIndex(digits), rest.dropFirst(digits.count).first == "_" else { return nil }
             let original = rest.dropFirst(digits.count + 1)
             return list.first { $0.original == original }.map { ("\(prefix).\(index).", $0) }
         }

@@ -118,6 +118,7 @@ extension KohyaFile {
                     + "rows, those of \(place.fusion.paths.joined(separator: ", "))")
         }
         let rank = whole.rank
+        try Memory.require(3 * (down.count + up.count), of: Float.self, for: "\(file.path): '\(shortened(up.name))'")
         let (a, b) = (try file.floats(down.name), try file.floats(up.name))
         let block = rank / count
         var isBlockDiagonal = rank % count == 0

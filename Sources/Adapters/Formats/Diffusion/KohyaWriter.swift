@@ -160,7 +160,9 @@ private struct KohyaImage {
         }
         let rows = count * rank
         let total = outputs.reduce(0, +)
-        // Sizes come from checked modules: at most 4 · 2^14 ranks and 4 · 2^32 outputs.
+        // Sizes come from checked modules: at most 4 · 2^14 ranks and 4 · 2^32 outputs, so no product overflows.
+        try Memory.require(
+            rows * max(inputs, total), of: Float.self, for: "'\(name)', which has all parts of a matrix,")
         let (held, type, kept) = (adapter, options.type, options.form == .kept)
         try writer.add(name + ".lora_down.weight", type: type, shape: [rows, inputs]) { (sink) throws(LoragenError) in
             var values = [Float](repeating: 0, count: rows * inputs)

@@ -21,12 +21,13 @@ enum UNetNames {
         guard parts.count >= 4 else { return nil }
         switch parts[0] {
         case "mid_block":
-            guard let j = Int(parts[2]) else { return nil }
+            guard let j = nameIndex(parts[2]) else { return nil }
             if parts[1] == "attentions", j == 0 { return "middle_block.1." + rest(3) }
             guard parts[1] == "resnets", j < 2, let inner = resnetRest(3) else { return nil }
             return "middle_block.\(2 * j).\(inner)"
         case "down_blocks", "up_blocks":
-            guard parts.count >= 5, let i = Int(parts[1]), i < 16, let j = Int(parts[3]), j < 3 else { return nil }
+            guard parts.count >= 5, let i = nameIndex(parts[1]), i < 16, let j = nameIndex(parts[3]), j < 3
+            else { return nil }
             let isUp = parts[0] == "up_blocks"
             let block = isUp ? "output_blocks.\(3 * i + j)" : "input_blocks.\(3 * i + j + 1)"
             switch parts[2] {
@@ -52,13 +53,13 @@ enum UNetNames {
         let parts = original.split(separator: ".")
         func rest(_ start: Int) -> String { parts[start...].joined(separator: ".") }
         func resnetRest(_ start: Int) -> String? { resnet.first { $0.original == rest(start) }?.diffusers }
-        guard parts.count >= 3, let n = Int(parts[1]), n >= 0, n < 48 else { return nil }
+        guard parts.count >= 3, let n = nameIndex(parts[1]), n < 48 else { return nil }
         if parts[0] == "middle_block" {
             if n == 1 { return "mid_block.attentions.0." + rest(2) }
             guard n == 0 || n == 2, let inner = resnetRest(2) else { return nil }
             return "mid_block.resnets.\(n / 2).\(inner)"
         }
-        guard parts.count >= 4, let sub = Int(parts[2]) else { return nil }
+        guard parts.count >= 4, let sub = nameIndex(parts[2]) else { return nil }
         switch parts[0] {
         case "input_blocks":
             guard n > 0 else { return nil }

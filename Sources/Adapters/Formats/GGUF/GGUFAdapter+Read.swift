@@ -205,8 +205,11 @@ extension GGUFAdapter {
                 expected.insert(GGUFNames.Place(tensor: tensor, expert: nil))
                 continue
             }
-            if experts > Layout.moduleLimit {
-                throw LoragenError(.unsupported, "\(file.path): '\(tensor)' has \(experts) experts")
+            if experts > Layout.moduleLimit - expected.count {
+                throw LoragenError(
+                    .unsupported,
+                    "\(file.path): '\(tensor)' has \(experts) experts; expected at most \(Layout.moduleLimit) "
+                        + "modules in all")
             }
             for expert in 0..<experts { expected.insert(GGUFNames.Place(tensor: tensor, expert: expert)) }
         }

@@ -23,7 +23,7 @@ enum GGUFBlocks {
             // A step below the smallest normal number has an infinite inverse, and its products are beyond a byte.
             for value in block {
                 let quotient = (value * inverse).rounded(.toNearestOrAwayFromZero)
-                bytes.append(UInt8(bitPattern: Int8(max(-127, min(127, quotient.isNaN ? 0 : quotient)))))
+                bytes.append(UInt8(bitPattern: max(-127, Int8(saturating: quotient))))
             }
             if bytes.count >= 1 << 16 || start + size >= values.count {
                 try bytes.withUnsafeBytes { raw in Result { () throws(LoragenError) in try sink(raw) } }.get()

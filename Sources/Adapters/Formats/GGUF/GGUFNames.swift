@@ -71,7 +71,7 @@ enum GGUFNames {
     }
 
     private static func number(_ text: Substring) -> Int? {
-        guard let value = Int(text), value >= 0, String(value) == text else { return nil }
+        guard let value = nameIndex(text), String(value) == text else { return nil }
         return value
     }
 }

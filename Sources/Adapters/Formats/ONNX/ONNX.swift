@@ -23,6 +23,10 @@ public enum ONNX {
         if image.layout.valueCount * (image.type.bits / 8) > dataLimit {
             return try ONNXExternalData.write(image, metadata: metadata, to: path)
         }
+        // The numbers, the model of them that libonnx makes, and its bytes; a growing array is copied.
+        try Memory.require(
+            4 * Double(image.layout.valueCount) * Double(image.type.bits / 8),
+            for: "an ONNX model of \(image.layout.valueCount) numbers")
         let library = try ONNXLibrary.shared()
         var request = ONNXRequest()
         for (key, value) in metadata.sorted(by: { precedes($0.key, $1.key) }) { request.addProperty(key, value) }
