@@ -69,7 +69,8 @@ enum {
 /* The name of a status: "ok", "invalid argument", ... Never NULL. */
 const char *loragen_status_name(loragen_status status);
 
-/* The message of this thread's last failed call, "" if none failed. Valid until this thread's next call. */
+/* The message of this thread's last failed call, "" if none failed. It stays, calls that succeed in between or not, until
+ * the thread's next failed call writes over it, or the thread ends; copy it if you keep it. */
 const char *loragen_last_error(void);
 
 /* ------------------------------------------------------------------------------------------------ process settings */
@@ -283,6 +284,9 @@ loragen_status loragen_adapters_dlpack(struct DLManagedTensor **out, const lorag
                                        size_t index);
 
 enum {
+    /* What the suffix of the path says: .safetensors, .onnx, .gguf, .onnx_adapter, .npz; a path without one is a PEFT
+     * folder, and one with another is refused. */
+    LORAGEN_FORMAT_BY_SUFFIX = -1,
     LORAGEN_FORMAT_PEFT = 0,        /* a folder: adapter_config.json and adapter_model.safetensors */
     LORAGEN_FORMAT_SAFETENSORS = 1, /* one file with the same keys, layout and origin in its metadata */
     LORAGEN_FORMAT_ONNX = 2,        /* one file: the tensors as initializers, IR 8, opset 17 */
@@ -323,27 +327,30 @@ typedef struct loragen_save_options {
     {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0, NULL, LORAGEN_NAMING_OLIVE, 0, 0, NULL}
 
 /* Writes one sample. A file at `path` is replaced as a whole, or left as it is; in a folder that exists the adapter's
- * own files are replaced one by one, weights first, and others stay. `options` may be NULL. */
+ * own files are replaced one by one, weights first, and others stay. What the sample was read from, or the file of its
+ * generator, is never written over, whatever links lead there: LORAGEN_INVALID_ARGUMENT, as for every call that reads one
+ * path and writes another. `options` may be NULL. */
 loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sample, const char *path, int32_t format,
                                      const loragen_save_options *options);
 
 typedef struct loragen_file_options {
     size_t struct_size;
-    int32_t format; /* LORAGEN_FORMAT_PEFT or LORAGEN_FORMAT_SAFETENSORS */
+    int32_t format; /* with a limit, LORAGEN_FORMAT_PEFT or LORAGEN_FORMAT_SAFETENSORS */
     int32_t dtype;
     int32_t keep_alpha;
     int32_t sample; /* which sample of the request; its field `samples` is not looked at */
     /* The most memory in bytes that the call may hold, beside the generator's mapped file, which the system reads and
      * drops as it sees fit. 0: no limit. LORAGEN_MEMORY when the method cannot do with so little. */
     uint64_t memory_limit;
+    const loragen_save_options *save; /* how to write it, in place of dtype and keep_alpha; or NULL */
 } loragen_file_options;
 
-#define LORAGEN_FILE_OPTIONS_INIT {sizeof(loragen_file_options), LORAGEN_FORMAT_PEFT, LORAGEN_FLOAT32, 0, 0, 0}
+#define LORAGEN_FILE_OPTIONS_INIT {sizeof(loragen_file_options), LORAGEN_FORMAT_PEFT, LORAGEN_FLOAT32, 0, 0, 0, NULL}
 
 /* Draws one adapter for a condition and writes it while it is made: the bytes that generate_lora() and
  * loragen_adapters_save() give, whatever the memory. A file at `path` is replaced as a whole or left as it is, as in
- * loragen_adapters_save(). Methods that make an adapter piece by piece ("rpg") never hold it as a whole. `options` may be
- * NULL. */
+ * loragen_adapters_save(). Methods that make an adapter piece by piece ("rpg") never hold it as a whole. Other formats than
+ * PEFT's and safetensors, and `portable`, need it in memory: with a limit they are refused. `options` may be NULL. */
 loragen_status loragen_generate_file(const loragen_generator *generator, const loragen_request *request,
                                      const char *path, const loragen_file_options *options);
 
@@ -387,7 +394,8 @@ typedef struct loragen_convert_options {
 
 #define LORAGEN_CONVERT_OPTIONS_INIT {sizeof(loragen_convert_options), NULL, 0, NULL, NULL}
 
-/* Reads the adapter at `source` in any format and writes it to `target` in another. `options` may be NULL. */
+/* Reads the adapter at `source` in any format and writes it to `target` in another, which may not be one of the files
+ * that it is read from. `options` may be NULL. */
 loragen_status loragen_convert(const char *source, const char *target, int32_t format,
                                const loragen_convert_options *options);
 
@@ -416,7 +424,7 @@ typedef struct loragen_apply_options {
 #define LORAGEN_APPLY_OPTIONS_INIT {sizeof(loragen_apply_options), LORAGEN_APPLY_MERGE, 1.0, NULL, NULL, NULL}
 
 /* Applies the adapter at `adapter` (any format) to the model at `model` and writes the model to `target`, a file or folder
- * like it. The memory that it takes is the adapter's and a part of one weight's. `options` may be NULL. */
+ * like it and never one of those that are read. The memory that it takes is the adapter's and a part of one weight's. `options` may be NULL. */
 loragen_status loragen_apply(const char *model, const char *adapter, const char *target,
                              const loragen_apply_options *options);
 

@@ -29,6 +29,7 @@ extension Adapter {
         if options.quantized && format != .gguf {
             throw LoragenError(.invalidArgument, "Q8_0 is a type of GGUF alone; choose float32, float16 or bfloat16")
         }
+        try options.sources.check(writing: format.files(at: path))
         switch format {
         case .peft: try PEFTFolder.write(self, to: path, options: options)
         case .safetensors: try AdapterFile.write(self, to: path, options: options)

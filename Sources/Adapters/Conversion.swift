@@ -76,15 +76,17 @@ public enum Conversion {
         from source: String, to target: String, format: AdapterFormat, options: WriteOptions, isLossy: Bool = false,
         note: (String) throws(LoragenError) -> Void = { _ in }
     ) throws(LoragenError) {
+        var options = options
+        options.sources.add(source)
+        try options.sources.check(writing: format.files(at: target))
         func refuse(_ losses: [Loss]) throws(LoragenError) {
             for loss in losses { try note(loss.text) }
             if !isLossy, let loss = losses.first(where: \.changesNumbers) {
                 throw LoragenError(.unsupported, "\(target): not written, for numbers would change: \(loss.text)")
             }
         }
-        if AdapterStream.takes(format, options: options),
-            let (stored, metadata, file) = try Adapter.stored(path: source),
-            AdapterStream.keepsNames(stored.layout, format: format)
+        if format == .peft || format == .safetensors, let (stored, metadata, file) = try Adapter.stored(path: source),
+            AdapterStream.takes(stored.layout, format, options: options)
         {
             var count = 0
             if options.type != .f32 {
@@ -107,16 +109,5 @@ public enum Conversion {
         let adapter = try Adapter.read(path: source, base: options.base)
         try refuse(losses(of: adapter, format: format, options: options))
         try adapter.write(to: target, format: format, options: options)
-    }
-}
-
-extension AdapterFormat {
-    /// What the suffix of a path says; a path without a known one is a PEFT folder.
-    public init(path: String) {
-        let suffixes: [(String, AdapterFormat)] = [
-            (".safetensors", .safetensors), (".onnx", .onnx), (".gguf", .gguf), (".onnx_adapter", .onnxAdapter),
-            (".npz", .npz),
-        ]
-        self = suffixes.first { path.hasSuffix($0.0) }?.1 ?? .peft
     }
 }

@@ -1,7 +1,7 @@
 import Tensor
 
 /// The kinds of file that an adapter is written as.
-public enum AdapterFormat: Sendable {
+public enum AdapterFormat: String, Sendable, CaseIterable {
     /// A folder that PEFT and the servers that read its folders load.
     case peft
     /// One `.safetensors` file with PEFT's keys, and the layout in its metadata.
@@ -15,9 +15,53 @@ public enum AdapterFormat: Sendable {
     /// One `.gguf` file for llama.cpp.
     case gguf
     /// One `.onnx_adapter` file for ONNX Runtime's LoraAdapter.
-    case onnxAdapter
+    case onnxAdapter = "onnx-adapter"
     /// One `.npz` file for NumPy.
     case npz
+
+    /// What the names of its files end in; a PEFT folder has no suffix. Of formats that share one the first is meant by it.
+    public var suffix: String {
+        switch self {
+        case .peft: ""
+        case .safetensors, .diffusers, .kohya: ".safetensors"
+        case .onnx: ".onnx"
+        case .gguf: ".gguf"
+        case .onnxAdapter: ".onnx_adapter"
+        case .npz: ".npz"
+        }
+    }
+
+    /// What the suffix of a path says. A path without one, or with '/' at its end, or of a folder, is a PEFT folder.
+    /// Throws `.invalidArgument` for a suffix that is of no format.
+    public init(path: String) throws(LoragenError) {
+        let name = splitPath(path).name
+        if let known = Self.allCases.first(where: { !$0.suffix.isEmpty && name.hasSuffix($0.suffix) }) {
+            self = known
+            return
+        }
+        self = .peft
+        if path.utf8.last == UInt8(ascii: "/") { return }
+        if try PathKind.of(path) == .folder { return }
+        // "llama-3.1" has none, "adapter.weird" has.
+        guard let dot = name.lastIndex(of: "."), dot != name.startIndex else { return }
+        let suffix = name[name.index(after: dot)...]
+        guard let first = suffix.first, first.isLetter, suffix.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" })
+        else { return }
+        let known = Set(Self.allCases.map(\.suffix)).subtracting([""]).sorted(by: precedes).joined(separator: ", ")
+        throw LoragenError(
+            .invalidArgument,
+            "\(path): no format has the suffix '.\(shortened(String(suffix)))'; expected \(known), a name without a suffix "
+                + "for a PEFT folder, or the format by name")
+    }
+
+    /// The files that an adapter written to `path` consists of.
+    func files(at path: String) -> [String] {
+        switch self {
+        case .peft: [PEFTFolder.weightsName, PEFTConfig.fileName].map { joinPath(path, $0) }
+        case .onnx: [path, path + ".data"]
+        default: [path]
+        }
+    }
 }
 
 /// How an adapter is written.
@@ -47,6 +91,8 @@ public struct WriteOptions: Sendable {
     public var base: String?
     /// `.onnx_adapter` alone.
     public var naming = ONNXNaming.olive
+    /// What must not be written over.
+    public var sources = Sources()
 
     public init(
         type: ElementType = .f32, form: Form = .baked, layerCount: Int? = nil, model: DiffusionModel? = nil

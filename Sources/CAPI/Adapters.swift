@@ -14,11 +14,13 @@ final class AdaptersBox {
     fileprivate let tensors: [loragen_tensor]
     fileprivate let origins: [UnsafePointer<CChar>?]
     fileprivate let tensorCount: Int
+    fileprivate let sources: Sources
     private let arena = Arena()
 
-    /// `samples` are of one layout.
-    init(_ samples: [Adapter]) {
+    /// `samples` are of one layout and come from the files `sources`.
+    init(_ samples: [Adapter], from sources: Sources) {
         self.samples = samples
+        self.sources = sources
         let arena = arena
         let layout = samples.first?.layout
         modules = layout?.modules.map { loragen_module($0, in: arena) } ?? []
@@ -56,7 +58,8 @@ public func loragen_adapters_open(
     _ out: UnsafeMutablePointer<OpaquePointer?>?, _ path: UnsafePointer<CChar>?
 ) -> loragen_status {
     status(making: out) { () throws(LoragenError) in
-        AdaptersBox([try Adapter.read(path: try CAPI.path(path))])
+        let path = try CAPI.path(path)
+        return AdaptersBox([try Adapter.read(path: path)], from: Sources(path))
     }
 }
 
@@ -65,7 +68,8 @@ public func loragen_adapters_open_for(
     _ out: UnsafeMutablePointer<OpaquePointer?>?, _ path: UnsafePointer<CChar>?, _ base: UnsafePointer<CChar>?
 ) -> loragen_status {
     status(making: out) { () throws(LoragenError) in
-        AdaptersBox([try Adapter.read(path: try CAPI.path(path), base: try optionalPath(base, "base"))])
+        let (path, base) = (try CAPI.path(path), try optionalPath(base, "base"))
+        return AdaptersBox([try Adapter.read(path: path, base: base)], from: Sources(path, base))
     }
 }
 
@@ -151,8 +155,9 @@ public func loragen_adapters_save(
         let box = try object(adapters, "adapters", as: AdaptersBox.self)
         try check(sample, below: box.samples.count, "sample")
         let path = try CAPI.path(path)
-        try box.samples[sample].write(
-            to: path, format: try AdapterFormat(format), options: try WriteOptions(options, "options"))
+        var options = try WriteOptions(options, "options")
+        options.sources = box.sources
+        try box.samples[sample].write(to: path, format: try AdapterFormat(format, for: path), options: options)
     }
 }
 

@@ -14,7 +14,7 @@ public func loragen_convert(
         let (source, target) = (try path(source, "source"), try path(target, "target"))
         let options = try CAPI.options(options, over: loragen_convert_options(), "options")
         try Conversion.run(
-            from: source, to: target, format: try AdapterFormat(format),
+            from: source, to: target, format: try AdapterFormat(format, for: target),
             options: try WriteOptions(options.save, "save"), isLossy: options.lossy != 0,
             note: noting(options.note, options.payload))
     }

@@ -90,7 +90,7 @@ public func generate_lora(
         let given = try options(request, over: defaults, "request")
         let drawn = try generator.generate(
             try GenerationRequest(given, for: generator), progress: closure(given.progress, given.payload))
-        return AdaptersBox(drawn)
+        return AdaptersBox(drawn, from: generator.sources)
     }
 }
 
@@ -106,10 +106,13 @@ public func loragen_generate_file(
         defaults.guidance = -1
         let request = try options(request, over: defaults, "request")
         let file = try options(given, over: loragen_file_options(), "options")
+        var save = loragen_save_options()
+        (save.dtype, save.keep_alpha) = (file.dtype, file.keep_alpha)
+        if file.save != nil { save = try options(file.save, over: save, "save") }
+        let path = try CAPI.path(path)
         try generator.write(
-            try GenerationRequest(request, for: generator), sample: Int(file.sample), to: try CAPI.path(path),
-            format: try AdapterFormat(file.format),
-            options: WriteOptions(type: try ElementType(file.dtype), form: file.keep_alpha == 0 ? .baked : .kept),
+            try GenerationRequest(request, for: generator), sample: Int(file.sample), to: path,
+            format: try AdapterFormat(file.format, for: path), options: try WriteOptions(save),
             memoryLimit: file.memory_limit, progress: closure(request.progress, request.payload))
     }
 }

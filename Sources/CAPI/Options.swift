@@ -7,7 +7,10 @@ import Tensor
 
 extension WriteOptions {
     init(_ pointer: UnsafePointer<loragen_save_options>?, _ name: StaticString) throws(LoragenError) {
-        let options = try CAPI.options(pointer, over: loragen_save_options(), name)
+        try self.init(try CAPI.options(pointer, over: loragen_save_options(), name))
+    }
+
+    init(_ options: loragen_save_options) throws(LoragenError) {
         self.init(
             type: try ElementType(options.dtype),
             form: options.portable != 0 ? .portable : options.keep_alpha != 0 ? .kept : .baked)
@@ -34,8 +37,10 @@ extension WriteOptions {
 }
 
 extension AdapterFormat {
-    init(_ code: Int32) throws(LoragenError) {
+    /// `path` is that of the file, whose suffix may say it.
+    init(_ code: Int32, for path: String) throws(LoragenError) {
         switch Int(code) {
+        case LORAGEN_FORMAT_BY_SUFFIX: self = try AdapterFormat(path: path)
         case LORAGEN_FORMAT_PEFT: self = .peft
         case LORAGEN_FORMAT_SAFETENSORS: self = .safetensors
         case LORAGEN_FORMAT_ONNX: self = .onnx

@@ -33,9 +33,12 @@ public final class Generator: @unchecked Sendable {
     public var hash: String { file.hash }
     /// What was measured on held-out tasks, as JSON.
     public let report: String
+    /// The file that it was opened from.
+    public let sources: Sources
 
     /// Maps a generator file. Throws `.io`, `.format`, `.version`.
     public init(path: String) throws(LoragenError) {
+        sources = Sources(path)
         (file, model) = try GeneratorFile.read(path: path)
         report = try file.report.text()
     }
@@ -55,22 +58,33 @@ public final class Generator: @unchecked Sendable {
             for: "\(request.samples) samples of \(layout.valueCount) numbers")
         let watch = Watch(progress, samples: request.samples)
         var adapters: [Adapter] = []
-        for sample in 0..<request.samples {
-            let vector = try model.vector(
-                condition: draw.condition, random: draw.random(sample), sampling: draw.sampling,
-                progress: { (step, steps) throws(LoragenError) in try watch.report(sample, step, steps) })
-            guard vector.isFinite else {
-                throw LoragenError(
-                    .nonFinite,
-                    "\(method) gave numbers that are not finite; the condition may be far from the trained ones")
-            }
-            var sketch = Sketch()
-            vector.withUnsafeBufferPointer { sketch.add($0) }
-            let origin = try origin(sketch, draw, request, sample)
-            adapters.append(
-                try file.representation.decode(vector, group: draw.group, metadata: ["loragen.origin": origin]))
-        }
+        for sample in 0..<request.samples { adapters.append(try draws(sample, sample, request, draw, watch)) }
         return adapters
+    }
+
+    /// One sample of a request, whatever its number of samples.
+    private func generate(
+        _ request: GenerationRequest, _ sample: Int, _ progress: ProgressHandler?
+    ) throws(LoragenError) -> Adapter {
+        try draws(sample, 0, request, try Draw(request, self), Watch(progress, samples: 1))
+    }
+
+    /// Draws a sample, which is the `place`th that is reported.
+    private func draws(
+        _ sample: Int, _ place: Int, _ request: GenerationRequest, _ draw: Draw, _ watch: Watch
+    ) throws(LoragenError) -> Adapter {
+        let vector = try model.vector(
+            condition: draw.condition, random: draw.random(sample), sampling: draw.sampling,
+            progress: { (step, steps) throws(LoragenError) in try watch.report(place, step, steps) })
+        guard vector.isFinite else {
+            throw LoragenError(
+                .nonFinite,
+                "\(method) gave numbers that are not finite; the condition may be far from the trained ones")
+        }
+        var sketch = Sketch()
+        vector.withUnsafeBufferPointer { sketch.add($0) }
+        let origin = try origin(sketch, draw, request, sample)
+        return try file.representation.decode(vector, group: draw.group, metadata: ["loragen.origin": origin])
     }
 
     /// Draws one sample of a request and writes it while it is made: the bytes that `generate` and `Adapter.write` give.
@@ -83,6 +97,12 @@ public final class Generator: @unchecked Sendable {
     ) throws(LoragenError) {
         guard (0..<1_000_000).contains(sample) else {
             throw LoragenError(.invalidArgument, "sample is \(sample); expected 0 to 999999")
+        }
+        var options = options
+        options.sources = sources
+        // Without a limit there is no need to refuse what has to be in memory.
+        if memoryLimit == 0, !AdapterStream.takes(layout, format, options: options) {
+            return try generate(request, sample, progress).write(to: path, format: format, options: options)
         }
         let draw = try Draw(request, self)
         let memory = try streamMemory(draw.sampling, limit: memoryLimit)

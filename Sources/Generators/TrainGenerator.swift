@@ -33,13 +33,13 @@ public func trainGenerator(
     if settings.values["weights"] != nil {
         halvesWeights = try settings.choice("weights", ["float32", "bfloat16"]) == "bfloat16"
     }
+    let sources = corpus.sources
+    try sources.check(writing: [path])
     try checkWritable(path)
-    if isSameFile(path, corpus.path) {
-        throw LoragenError(.invalidArgument, "\(path): this is the corpus; the generator would replace it")
-    }
     if let checkpoint = options.checkpoint {
+        try sources.check(writing: [checkpoint])
         try checkWritable(checkpoint)
-        if isSameFile(checkpoint, path) || isSameFile(checkpoint, corpus.path) {
+        if isSameFile(checkpoint, path) {
             throw LoragenError(
                 .invalidArgument, "\(checkpoint): the checkpoint needs a file of its own, beside corpus and generator")
         }
@@ -76,23 +76,6 @@ public func trainGenerator(
 /// Finds out before a long training that its result could not be written.
 private func checkWritable(_ path: String) throws(LoragenError) {
     try AtomicFile(path: path).abandon()
-}
-
-/// Whether two paths name one file, which need not exist.
-private func isSameFile(_ a: String, _ b: String) -> Bool {
-    func resolved(_ path: String) -> String {
-        if let real = realpath(path, nil) {
-            defer { free(real) }
-            return String(cString: real)
-        }
-        let slash = path.lastIndex(of: "/")
-        let folder = slash.map { String(path[...$0]) } ?? "."
-        let name = slash.map { path[path.index(after: $0)...] } ?? path[...]
-        guard let real = realpath(folder, nil) else { return path }
-        defer { free(real) }
-        return String(cString: real) + "/" + name
-    }
-    return resolved(a) == resolved(b)
 }
 
 /// Refuses what passes the caller's limit, or what the process can have: an allocation that fails, or the kernel's answer

@@ -97,6 +97,12 @@ struct Doctor: ParsableCommand {
 
     @OptionGroup var computing: Computing
 
+    func validate() throws {
+        if let picture, !picture.hasSuffix(".svg") {
+            throw ValidationError("--picture \(picture): an SVG is drawn; expected a name that ends in .svg")
+        }
+    }
+
     func run() throws {
         try computing.apply()
         let progress = ProgressLine()
@@ -105,12 +111,8 @@ struct Doctor: ParsableCommand {
         options.memory_limit = memoryLimit?.bytes ?? 0
         options.progress = ProgressLine.callback
         options.payload = progress.payload
-        let status = Result { try make { loragen_doctor($0, path, &options) } }
+        let status = Result { try make(about: .analysis) { loragen_doctor($0, path, &options) } }
         withExtendedLifetime(progress) { progress.finish() }
-        if ProgressLine.wasInterrupted {
-            printError("Stopped.")
-            throw ExitCode(130)
-        }
         let analysis = try status.get()
         defer { loragen_analysis_free(analysis) }
         if let picture {

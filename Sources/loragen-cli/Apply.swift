@@ -22,7 +22,7 @@ struct Merge: ParsableCommand {
     @Flag(help: "Subtract: the model before, up to the rounding of its weights.")
     var undo = false
 
-    @Option(help: "A factor on the adapter.")
+    @Option(parsing: .unconditional, help: "A factor on the adapter.")
     var scale = 1.0
 
     @Option(help: ArgumentHelp("The base model of a GGUF adapter.", valueName: "path"))
@@ -62,7 +62,7 @@ struct Apply: ParsableCommand {
     @Flag(help: "Take out what was put in: the same bytes as before.")
     var undo = false
 
-    @Option(help: "A factor on the adapter.")
+    @Option(parsing: .unconditional, help: "A factor on the adapter.")
     var scale = 1.0
 
     @Option(help: ArgumentHelp("The base model of a GGUF adapter.", valueName: "path"))

@@ -1,3 +1,4 @@
+import ArgumentParser
 import CLoragen
 import Glibc
 
@@ -12,29 +13,44 @@ struct Failure: Error, CustomStringConvertible {
     }
 }
 
-/// Makes a call of the C header; throws its message if it fails. `next` overrides the usual advice.
-func call(_ status: loragen_status, next: String? = nil) throws {
+/// What a call was about, for the advice that helps there.
+enum Topic {
+    case generator, corpus, training, analysis
+}
+
+/// Makes a call of the C header; throws its message if it fails, with advice where there is any.
+func call(_ status: loragen_status, about topic: Topic? = nil) throws {
     if status == loragen_status(LORAGEN_OK) { return }
-    throw Failure(message: String(cString: loragen_last_error()), next: next ?? advice(status))
+    if status == loragen_status(LORAGEN_CANCELLED) && Interruption.happened {
+        printError("Stopped.")
+        throw ExitCode(Interruption.exitCode)
+    }
+    throw Failure(message: string(loragen_last_error()), next: advice(status, topic))
 }
 
 /// Makes an object by a call of the C header.
-func make(_ call: (UnsafeMutablePointer<OpaquePointer?>) -> loragen_status) throws -> OpaquePointer {
+func make(
+    about topic: Topic? = nil, _ call: (UnsafeMutablePointer<OpaquePointer?>) -> loragen_status
+) throws -> OpaquePointer {
     var object: OpaquePointer?
-    try loragen_cli.call(call(&object))
+    try loragen_cli.call(call(&object), about: topic)
     guard let object else { throw Failure(message: "the library made nothing") }
     return object
 }
 
-private func advice(_ status: loragen_status) -> String? {
-    switch Int(status) {
-    case LORAGEN_IO: "Check that the path exists, that you may use it, and that the disk is not full."
-    case LORAGEN_FORMAT:
-        "The file is damaged or of another kind; `loragen corpus check PATH` lists all problems of a corpus."
-    case LORAGEN_VERSION: "Install the version of loragen that wrote the file, or write it again with this one."
-    case LORAGEN_MISMATCH: "`loragen info GENERATOR` shows which conditions and modules a generator has."
-    case LORAGEN_MEMORY: "Raise --memory-limit, or choose a smaller --preset."
-    case LORAGEN_INTERNAL: "This is a defect of loragen; please report it with the command that you ran."
+private func advice(_ status: loragen_status, _ topic: Topic?) -> String? {
+    switch (Int(status), topic) {
+    case (LORAGEN_IO, _): "Check that the path exists, that you may use it, and that the disk is not full."
+    case (LORAGEN_FORMAT, .corpus), (LORAGEN_MISMATCH, .corpus):
+        "`loragen corpus check PATH` lists all problems of a corpus, `loragen doctor PATH` looks into its adapters."
+    case (LORAGEN_VERSION, _):
+        "Install the version of loragen that wrote the file, or write it again with this one."
+    case (LORAGEN_MISMATCH, .generator):
+        "`loragen info GENERATOR` shows which conditions and modules a generator has."
+    case (LORAGEN_MEMORY, .training): "Raise --memory-limit, or choose a smaller --preset."
+    case (LORAGEN_MEMORY, .generator), (LORAGEN_MEMORY, .analysis): "Raise --memory-limit."
+    case (LORAGEN_INTERNAL, _):
+        "This is a defect of loragen; please report it with the command that you ran."
     default: nil
     }
 }

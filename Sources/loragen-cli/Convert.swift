@@ -1,3 +1,4 @@
+import Adapters
 import ArgumentParser
 import CLoragen
 
@@ -27,7 +28,7 @@ struct Convert: ParsableCommand {
     var target: String
 
     @Option(help: "What to write; the suffix of the target says it if left out.")
-    var format: FileFormat?
+    var format: AdapterFormat?
 
     @OptionGroup var saving: Saving
 
@@ -38,7 +39,7 @@ struct Convert: ParsableCommand {
     var lossy = false
 
     func run() throws {
-        let format = format ?? FileFormat(path: target)
+        let format = try AdapterFormat(format, path: target)
         let naming = Int32(peftNames ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE)
         try call(
             saving.with(naming: naming) { save in

@@ -38,7 +38,7 @@ struct CorpusCommand: ParsableCommand {
                 throw ExitCode.failure
             }
             try call(status)
-            let corpus = try make { loragen_corpus_open($0, path) }
+            let corpus = try make(about: .corpus) { loragen_corpus_open($0, path) }
             defer { loragen_corpus_free(corpus) }
             print("\(path): \(loragen_corpus_count(corpus)) adapters, no problem")
         }
@@ -55,7 +55,7 @@ struct CorpusCommand: ParsableCommand {
         var path: String
 
         func run() throws {
-            let corpus = try make { loragen_corpus_open($0, path) }
+            let corpus = try make(about: .corpus) { loragen_corpus_open($0, path) }
             defer { loragen_corpus_free(corpus) }
             var rows: [[String]] = []
             for index in 0..<loragen_corpus_count(corpus) {
@@ -101,7 +101,7 @@ struct CorpusCommand: ParsableCommand {
         var folder: String
 
         func run() throws {
-            let corpus = try make { loragen_corpus_open($0, packed) }
+            let corpus = try make(about: .corpus) { loragen_corpus_open($0, packed) }
             defer { loragen_corpus_free(corpus) }
             try call(loragen_corpus_unpack(corpus, folder))
             print("wrote \(loragen_corpus_count(corpus)) adapters into \(folder)")

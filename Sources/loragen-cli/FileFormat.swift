@@ -1,10 +1,8 @@
+import Adapters
 import ArgumentParser
 import CLoragen
 
-enum FileFormat: String, ExpressibleByArgument, CaseIterable {
-    case peft, safetensors, diffusers, kohya, onnx, gguf, npz
-    case onnxAdapter = "onnx-adapter"
-
+extension AdapterFormat: ExpressibleByArgument {
     var code: Int32 {
         switch self {
         case .peft: Int32(LORAGEN_FORMAT_PEFT)
@@ -18,19 +16,15 @@ enum FileFormat: String, ExpressibleByArgument, CaseIterable {
         }
     }
 
-    /// Of the files' names; a PEFT folder has none.
-    var suffix: String {
-        switch self {
-        case .peft: ""
-        case .onnxAdapter: ".onnx_adapter"
-        case .safetensors, .diffusers, .kohya: ".safetensors"
-        default: ".\(rawValue)"
+    /// The one that is asked for, or what the suffix of the path says.
+    init(_ asked: AdapterFormat?, path: String) throws {
+        if let asked {
+            self = asked
+            return
         }
-    }
-
-    /// What the suffix of a path says; a path without a known one is a PEFT folder.
-    init(path: String) {
-        self = Self.allCases.first { !$0.suffix.isEmpty && path.hasSuffix($0.suffix) } ?? .peft
+        do { self = try AdapterFormat(path: path) } catch {
+            throw Failure(message: error.message, next: "--format names it: \(Self.allValueStrings.joined(separator: ", ")).")
+        }
     }
 }
 

@@ -1,3 +1,4 @@
+import Adapters
 import ArgumentParser
 import CLoragen
 import Glibc
@@ -9,10 +10,8 @@ struct Generate: ParsableCommand {
             One adapter, as a PEFT folder, as one file, as ONNX initializers:
 
               loragen generate digits.loragen.safetensors --bits 0001100101 -o my
-              loragen generate digits.loragen.safetensors --bits 0001100101 \\
-                  --format safetensors -o my.safetensors
-              loragen generate styles.loragen.safetensors --condition 0.2,-1,0.5 \\
-                  --format onnx -o my.onnx
+              loragen generate digits.loragen.safetensors --bits 0001100101 -o my.safetensors
+              loragen generate styles.loragen.safetensors --condition 0.2,-1,0.5 -o my.onnx
 
             Many at once, each named by its bits, inside the folder that -o names:
 
@@ -28,7 +27,8 @@ struct Generate: ParsableCommand {
     @Option(help: "The task as bits: 0001100101.")
     var bits: String?
 
-    @Option(help: ArgumentHelp("The task as a vector: 0.2,-1,0.5.", valueName: "numbers"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("The task as a vector: 0.2,-1,0.5.", valueName: "numbers"))
     var condition: Vector?
 
     @Option(help: ArgumentHelp("A file with the bits of one task on each line; - for stdin.", valueName: "file"))
@@ -46,14 +46,16 @@ struct Generate: ParsableCommand {
     @Option(help: "Steps of the sampler; the generator's own if left out.")
     var steps: Int32?
 
-    @Option(help: "0 ignores the condition, 1 follows it, more exaggerates it; the generator's own if left out.")
+    @Option(
+        parsing: .unconditional,
+        help: "0 ignores the condition, 1 follows it, more exaggerates it; the generator's own if left out.")
     var guidance: Float?
 
     @Option(help: "ddpm, ddim or dpm-solver++; the generator's own if left out.")
     var sampler: String?
 
-    @Option(help: "What to write.")
-    var format = FileFormat.peft
+    @Option(help: "What to write; the suffix of the path says it if left out, and a path without one is a PEFT folder.")
+    var format: AdapterFormat?
 
     @OptionGroup var saving: Saving
 
@@ -78,10 +80,16 @@ struct Generate: ParsableCommand {
 
     func run() throws {
         try computing.apply()
-        let generator = try make { loragen_generator_open($0, self.generator) }
+        let generator = try make(about: .generator) { loragen_generator_open($0, self.generator) }
         defer { loragen_generator_free(generator) }
+        let format = try AdapterFormat(format, path: out)
+        if bitsFile != nil || all, self.format == nil, format != .peft {
+            throw Failure(
+                message: "\(out): many adapters go into a folder; expected a name without '\(format.suffix)'",
+                next: "--format \(format.rawValue) writes each as such a file.")
+        }
         if let bitsFile {
-            try makeMany(try tasks(in: bitsFile), with: generator)
+            try makeMany(try tasks(in: bitsFile, for: generator), with: generator)
         } else if all {
             try makeMany(try allTasks(of: generator), with: generator)
         } else {
@@ -95,22 +103,26 @@ struct Generate: ParsableCommand {
         }
         let isTerminal = isatty(STDERR_FILENO) == 1
         for (index, task) in tasks.enumerated() {
-            try makeOne(task, to: "\(out)/\(task)\(format.suffix)", with: generator, isQuiet: true)
-            if isTerminal { printError("\r\u{1b}[K\(index + 1)/\(tasks.count) \(task)", terminator: "") }
+            try makeOne(task, to: "\(out)/\(task)\(format?.suffix ?? "")", with: generator, isQuiet: true)
+            if isTerminal {
+                let line = "\(index + 1)/\(tasks.count) \(task)".prefix(ProgressLine.terminalWidth)
+                printError("\r\u{1b}[K\(line)", terminator: "")
+            }
         }
         if isTerminal { printError("\r\u{1b}[K", terminator: "") }
         print("wrote \(tasks.count) adapters into \(out)")
     }
 
     private func makeOne(_ bits: String?, to path: String, with generator: OpaquePointer, isQuiet: Bool) throws {
-        if let memoryLimit { return try stream(bits, to: path, with: generator, isQuiet, memoryLimit.bytes) }
-        let adapters = try make { out in
+        let format = try AdapterFormat(format, path: path)
+        if let memoryLimit { return try stream(bits, to: path, format, with: generator, isQuiet, memoryLimit.bytes) }
+        let adapters = try make(about: .generator) { out in
             withRequest(bits) { request in generate_lora(out, generator, &request) }
         }
         defer { loragen_adapters_free(adapters) }
         let count = loragen_adapters_count(adapters)
         for sample in 0..<count {
-            let path = count == 1 ? path : numbered(path, sample)
+            let path = count == 1 ? path : numbered(path, sample, format)
             try call(
                 saving.with { options in
                     loragen_adapters_save(adapters, sample, path, format.code, &options)
@@ -120,23 +132,26 @@ struct Generate: ParsableCommand {
     }
 
     private func stream(
-        _ bits: String?, to path: String, with generator: OpaquePointer, _ isQuiet: Bool, _ memoryLimit: UInt64
+        _ bits: String?, to path: String, _ format: AdapterFormat, with generator: OpaquePointer, _ isQuiet: Bool,
+        _ memoryLimit: UInt64
     ) throws {
         let line = ProgressLine()
         defer { line.finish() }
         for sample in 0..<samples {
-            let path = samples == 1 ? path : numbered(path, Int(sample))
-            var options = loragen_file_options()
-            options.struct_size = MemoryLayout<loragen_file_options>.size
-            (options.format, options.dtype, options.keep_alpha) = (
-                format.code, saving.dtype.code, saving.keepAlpha ? 1 : 0
-            )
-            (options.sample, options.memory_limit) = (sample, memoryLimit)
+            let path = samples == 1 ? path : numbered(path, Int(sample), format)
             try call(
-                withRequest(bits) { request in
-                    (request.progress, request.payload) = (ProgressLine.callback, line.payload)
-                    return loragen_generate_file(generator, &request, path, &options)
-                })
+                saving.with { save in
+                    withUnsafePointer(to: save) { save in
+                        var options = loragen_file_options()
+                        options.struct_size = MemoryLayout<loragen_file_options>.size
+                        (options.format, options.sample, options.save) = (format.code, sample, save)
+                        options.memory_limit = memoryLimit
+                        return withRequest(bits) { request in
+                            (request.progress, request.payload) = (ProgressLine.callback, line.payload)
+                            return loragen_generate_file(generator, &request, path, &options)
+                        }
+                    }
+                }, about: .generator)
             if !isQuiet { print("wrote \(path)") }
         }
     }
@@ -178,31 +193,45 @@ struct Generate: ParsableCommand {
     }
 
     /// "my-3" for "my", "my-3.onnx" for "my.onnx".
-    private func numbered(_ path: String, _ sample: Int) -> String {
+    private func numbered(_ path: String, _ sample: Int, _ format: AdapterFormat) -> String {
         if !format.suffix.isEmpty && path.hasSuffix(format.suffix) {
             return path.dropLast(format.suffix.count) + "-\(sample)" + format.suffix
         }
         return "\(path)-\(sample)"
     }
 
-    private func tasks(in path: String) throws -> [String] {
+    /// The tasks of a file, each once, all checked before the first adapter is made.
+    private func tasks(in path: String, for generator: OpaquePointer) throws -> [String] {
         guard let file = fopen(path == "-" ? "/dev/stdin" : path, "r") else {
             throw Failure(message: "\(path): cannot be opened: \(String(cString: strerror(errno)))")
         }
         defer { fclose(file) }
-        let advice = "Write one task a line: 0001100101."
+        let info = try describe(generator)
+        guard info.condition_kind == Int32(LORAGEN_CONDITION_BITS) else {
+            throw Failure(
+                message: "\(path): the generator takes no bits", next: "`loragen info` shows its condition.")
+        }
+        let advice = "Write one task of \(info.condition_length) bits a line. Nothing was written."
         var line: UnsafeMutablePointer<CChar>?
         var capacity = 0
         defer { free(line) }
         var tasks: [String] = []
+        var known: Set<String> = []
+        var number = 0
         while getline(&line, &capacity, file) > 0, let line {
+            number += 1
             let task = String(cString: line).filter { !$0.isWhitespace }
             if task.isEmpty { continue }
             // The bits name a folder, so nothing else may come through.
             guard task.allSatisfy({ $0 == "0" || $0 == "1" }) else {
-                throw Failure(message: "\(path): \"\(task)\" is not a row of bits", next: advice)
+                throw Failure(message: "\(path), line \(number): \"\(task)\" is not a row of bits", next: advice)
             }
-            tasks.append(task)
+            guard task.utf8.count == info.condition_length else {
+                throw Failure(
+                    message: "\(path), line \(number): \(task) has \(task.utf8.count) bits; the generator's condition has "
+                        + "\(info.condition_length)", next: advice)
+            }
+            if known.insert(task).inserted { tasks.append(task) }
         }
         if tasks.isEmpty { throw Failure(message: "\(path): holds no task", next: advice) }
         return tasks

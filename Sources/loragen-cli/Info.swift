@@ -12,7 +12,7 @@ struct Info: ParsableCommand {
     var generator: String
 
     func run() throws {
-        let generator = try make { loragen_generator_open($0, self.generator) }
+        let generator = try make(about: .generator) { loragen_generator_open($0, self.generator) }
         defer { loragen_generator_free(generator) }
         let info = try describe(generator)
         print("method      \(string(info.method)), preset \(info.preset == nil ? "–" : string(info.preset))")

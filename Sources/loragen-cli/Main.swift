@@ -1,6 +1,7 @@
 import ArgumentParser
 import CAPI
 import CLoragen
+import Glibc
 
 @main
 struct Loragen: ParsableCommand {
@@ -23,6 +24,33 @@ struct Loragen: ParsableCommand {
             Train.self, Generate.self, Info.self, Report.self, CorpusCommand.self, Convert.self, Merge.self,
             Apply.self, Verify.self, Compare.self, Nearest.self, Doctor.self,
         ])
+
+    static func main() {
+        Interruption.start()
+        checkCommand(CommandLine.arguments.dropFirst())
+        main(nil)
+    }
+
+    /// Ends the program with the commands that are near when there is none of a name; the parser would take the name for
+    /// an argument too many.
+    private static func checkCommand(_ arguments: ArraySlice<String>) {
+        var command: any ParsableCommand.Type = Loragen.self
+        var path = "loragen"
+        for argument in arguments {
+            let known = command.configuration.subcommands
+            if known.isEmpty || argument.hasPrefix("-") || argument == "help" { return }
+            let names = known.map { $0.configuration.commandName ?? "\($0)".lowercased() }
+            guard let place = names.firstIndex(of: argument) else {
+                let near = nearest(to: argument, among: names)
+                let hint = near.isEmpty ? "" : "; did you mean \(near.joined(separator: " or "))?"
+                printError("Error: \(path) has no command \"\(argument)\"\(hint)")
+                printError("Its commands: \(names.joined(separator: ", ")). \(path) --help says what they do.")
+                Glibc.exit(EX_USAGE)
+            }
+            command = known[place]
+            path += " \(argument)"
+        }
+    }
 }
 
 /// Options of every command that computes.

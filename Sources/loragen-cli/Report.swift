@@ -20,7 +20,7 @@ struct Report: ParsableCommand {
     var json = false
 
     func run() throws {
-        let generator = try make { loragen_generator_open($0, self.generator) }
+        let generator = try make(about: .generator) { loragen_generator_open($0, self.generator) }
         defer { loragen_generator_free(generator) }
         let report = string(loragen_generator_report(generator))
         print(json ? report : try reportText(report))

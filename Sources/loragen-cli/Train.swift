@@ -45,7 +45,7 @@ struct Train: ParsableCommand {
 
     func run() throws {
         try computing.apply()
-        let corpus = try make { loragen_corpus_open($0, self.corpus) }
+        let corpus = try make(about: .corpus) { loragen_corpus_open($0, self.corpus) }
         defer { loragen_corpus_free(corpus) }
         try train(on: corpus)
         let generator = try make { loragen_generator_open($0, out) }
@@ -62,14 +62,14 @@ struct Train: ParsableCommand {
             return loragen_train(corpus, out, &options)
         }
         progress.finish()
-        if ProgressLine.wasInterrupted && status == loragen_status(LORAGEN_CANCELLED) {
+        if Interruption.happened && status == loragen_status(LORAGEN_CANCELLED) {
             printError(
                 checkpoint == nil
                     ? "Stopped; nothing was written. With --checkpoint PATH a stopped training can go on."
                     : "Stopped. The same command goes on from \(checkpoint ?? "").")
-            throw ExitCode(130)
+            throw ExitCode(Interruption.exitCode)
         }
-        try call(status)
+        try call(status, about: .training)
     }
 
     private func withOptions(

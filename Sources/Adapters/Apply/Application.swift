@@ -27,6 +27,8 @@ public enum Application {
             throw LoragenError(.invalidArgument, "the scale is \(scale); expected a finite number")
         }
         let isONNX = model.hasSuffix(".onnx")
+        try checkTarget(target, model: model)
+        try Sources(model, adapter, base).check(writing: [target])
         if mode == .remove {
             if adapter != nil { throw LoragenError(.invalidArgument, "taking an adapter out needs none") }
             return try ONNXInjection.remove(from: model, to: target)
@@ -48,6 +50,21 @@ public enum Application {
             try ONNXInjection.run(
                 model: model, adapter: update, to: target, scale: scale, asInputs: mode == .inputs)
         case .remove: break
+        }
+    }
+    /// The result is a file or folder like the model, and is called like one.
+    private static func checkTarget(_ target: String, model: String) throws(LoragenError) {
+        let suffixes = [".safetensors", ".onnx"]
+        let suffix = suffixes.first { target.hasSuffix($0) }
+        if try PathKind.of(model) == .folder {
+            guard let suffix else { return }
+            throw LoragenError(
+                .invalidArgument,
+                "\(target): the model is a folder, and so is what is written; expected a name without '\(suffix)'")
+        }
+        if let expected = suffixes.first(where: { model.hasSuffix($0) }), suffix != expected {
+            throw LoragenError(
+                .invalidArgument, "\(target): the model is a file '\(expected)'; expected the name of another such file")
         }
     }
 }

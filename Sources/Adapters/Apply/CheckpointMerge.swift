@@ -1,4 +1,3 @@
-import Glibc
 import Tensor
 
 /// Merging into the safetensors of a base model. All but the adapted weights is copied byte for byte, headers too.
@@ -32,6 +31,7 @@ enum CheckpointMerge {
             files.append(file)
             contents.append(try SafetensorsFile(file: file))
         }
+        try Sources(model).check(writing: all.map { joinPath(target, $0) })
         let patches = try patches(contents, adapter, scale, note)
         let folder = try AtomicFolder(path: target)
         // What a host needs beside the weights: config, tokenizer. Weights in other forms would be the old ones.
@@ -52,16 +52,10 @@ enum CheckpointMerge {
 
     /// The regular files of a folder, sorted.
     private static func fileNames(in folder: String) throws(LoragenError) -> [String] {
-        guard let stream = opendir(folder) else { throw .system("cannot list it", folder, errno) }
-        defer { closedir(stream) }
         var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if !name.hasPrefix(AtomicFile.temporaryPrefix), try PathKind.of(joinPath(folder, name)) == .file {
-                names.append(name)
-            }
+        for name in try entries(of: folder)
+        where !name.hasPrefix(AtomicFile.temporaryPrefix) {
+            if try PathKind.of(joinPath(folder, name)) == .file { names.append(name) }
         }
         return names.sorted(by: precedes)
     }
@@ -110,6 +104,12 @@ enum CheckpointMerge {
                 (order, expected) = (.outputsFirst, [module.outputs, module.inputs] + module.kernel)
             case .transposedLinear, .embedding: (order, expected) = (.inputsFirst, [module.inputs, module.outputs])
             }
+            if StoredWeight.hidesShape(tensor.type) {
+                throw LoragenError(
+                    .unsupported,
+                    "\(files[file].path): tensor '\(shortened(tensor.name))' is quantised (\(tensor.type.rawValue) "
+                        + "\(tensor.shape)) and cannot be merged into; merge into the model that it was quantised from")
+            }
             if tensor.shape != expected {
                 throw LoragenError(
                     .mismatch,
@@ -145,6 +145,20 @@ enum CheckpointMerge {
             }
         }
         guard let first = found.first, found.count == 1 else {
+            let names = files.lazy.flatMap(\.tensors).map(\.name)
+            if let packed = names.first(where: { StoredWeight.unpacked($0) == name }) {
+                throw LoragenError(
+                    .unsupported,
+                    "\(files.map(\.path).joined(separator: ", ")): the weight of module '\(module)' is quantised "
+                        + "('\(shortened(packed))') and cannot be merged into; merge into the model that it was quantised from")
+            }
+            if module == "lm_head" || module.hasSuffix(".lm_head"), found.isEmpty {
+                throw LoragenError(
+                    .unsupported,
+                    "\(files.map(\.path).joined(separator: ", ")): module '\(module)' has no weight of its own: the model's "
+                        + "output layer is its embedding table (tied), which the update would change too. Untie the model and "
+                        + "save it, or leave '\(module)' out of the adapter")
+            }
             throw LoragenError(
                 .mismatch,
                 "\(files.map(\.path).joined(separator: ", ")): \(found.isEmpty ? "no tensor" : "more than one tensor") for "

@@ -92,6 +92,34 @@ struct ONNXGraph {
         return names.sorted(by: precedes)
     }
 
+    /// Type and shape of each input that is a tensor; a dimension that is open is `nil`.
+    func inputs() throws(LoragenError) -> [ByteKey: (type: Int32, shape: [Int?])] {
+        var inputs: [ByteKey: (type: Int32, shape: [Int?])] = [:]
+        // ValueInfoProto.type, TypeProto.tensor_type, its elem_type and shape, TensorShapeProto.dim, its dim_value.
+        for field in graphFields where field.number == 11 && field.isMessage {
+            var name = ""
+            var tensor: ProtoField?
+            for part in try reader.fields(in: field.body) where part.isMessage {
+                if part.number == 1 { name = try reader.text(part) }
+                if part.number == 2 {
+                    tensor = try reader.fields(in: part.body).last { $0.number == 1 && $0.isMessage }
+                }
+            }
+            guard let tensor else { continue }
+            var (type, shape): (Int32, [Int?]) = (0, [])
+            for part in try reader.fields(in: tensor.body) {
+                if part.number == 1 && !part.isMessage { type = Int32(truncatingIfNeeded: part.value) }
+                if part.number != 2 || !part.isMessage { continue }
+                for dimension in try reader.fields(in: part.body) where dimension.number == 1 && dimension.isMessage {
+                    let value = try reader.fields(in: dimension.body).last { $0.number == 1 && !$0.isMessage }
+                    shape.append(value.flatMap { Int(exactly: $0.value) })
+                }
+            }
+            inputs[ByteKey(name)] = (type, shape)
+        }
+        return inputs
+    }
+
     /// Key and value of a StringStringEntryProto.
     fileprivate static func entry(
         _ field: ProtoField, _ reader: ProtoReader

@@ -207,9 +207,10 @@ enum ONNXInjection {
                     "\(target): the model would pass 2 GiB, which an ONNX file cannot; keep its weights as external data"
                 )
             }
+            var written: [AtomicFile] = []
             for location in graph.locations {
                 let file = try MappedFile(path: joinPath(splitPath(model).folder, location))
-                try ONNXFiles.copy(file, location, [], beside: target)
+                written += try ONNXFiles.copy(file, location, [], beside: target)
             }
             let file = try AtomicFile(path: target)
             func append(_ range: Range<Int>) throws(LoragenError) {
@@ -238,7 +239,7 @@ enum ONNXInjection {
                 try file.append(entry.bytes)
             }
             withExtendedLifetime(graph.file) {}
-            try file.commit()
+            try AtomicFile.commit(written + [file])
         }
     }
 }

@@ -43,12 +43,13 @@ enum ONNXMerge {
             }
         }
         try ONNXFiles.check(graph, target, changes: Set(outside.keys))
+        var written: [AtomicFile] = []
         for (location, file) in files.sorted(by: { precedes($0.key, $1.key) }) {
-            try ONNXFiles.copy(file, location, outside[location] ?? [], beside: target)
+            written += try ONNXFiles.copy(file, location, outside[location] ?? [], beside: target)
         }
         let output = try AtomicFile(path: target, expectedSize: graph.file.size)
         try Patch.copy(graph.file, inside, to: output)
-        try output.commit()
+        try AtomicFile.commit(written + [output])
     }
 
     private static func check(
@@ -75,27 +76,25 @@ enum ONNXMerge {
 enum ONNXFiles {
     /// Throws `.invalidArgument` when writing would change the data of the model that is read.
     static func check(_ graph: ONNXGraph, _ target: String, changes: Set<String>) throws(LoragenError) {
-        if changes.isEmpty || !isSameFolder(graph.reader.source, target) { return }
-        throw LoragenError(
-            .invalidArgument,
-            "\(target): the model keeps its weights in '\(shortened(changes.sorted(by: precedes)[0]))' beside it, which both "
-                + "models cannot share; write into another folder")
+        let folder = splitPath(target).folder
+        for location in changes.sorted(by: precedes)
+        where isSameFile(joinPath(splitPath(graph.reader.source).folder, location), joinPath(folder, location)) {
+            throw LoragenError(
+                .invalidArgument,
+                "\(target): the model keeps its weights in '\(shortened(location))' beside it, which both models cannot "
+                    + "share; write into another folder")
+        }
     }
 
-    static func isSameFolder(_ a: String, _ b: String) -> Bool {
-        var (x, y) = (stat(), stat())
-        return stat(splitPath(a).folder, &x) == 0 && stat(splitPath(b).folder, &y) == 0 && x.st_dev == y.st_dev
-            && x.st_ino == y.st_ino
-    }
-
-    /// Copies a file of external data into the folder of `target`, unless it is that folder's own.
+    /// Copies a file of external data into the folder of `target`, unless it is there already; the copy is to be committed
+    /// with the model.
     static func copy(
         _ file: MappedFile, _ location: String, _ patches: [Patch], beside target: String
-    ) throws(LoragenError) {
-        if isSameFolder(file.path, joinPath(splitPath(target).folder, location)) { return }
-        let output = try AtomicFile(
-            path: joinPath(splitPath(target).folder, location), expectedSize: file.size)
+    ) throws(LoragenError) -> [AtomicFile] {
+        let path = joinPath(splitPath(target).folder, location)
+        if isSameFile(file.path, path) { return [] }
+        let output = try AtomicFile(path: path, expectedSize: file.size)
         try Patch.copy(file, patches, to: output)
-        try output.commit()
+        return [output]
     }
 }

@@ -6,7 +6,7 @@ import Tensor
 /// renamed. A reader sees the old file or the new one.
 ///
 /// Without `commit()`, and on any error, the temporary file is removed and the target stays as it was. A process that is
-/// killed in between leaves a file `.loragen-tmp-<hex>` that nobody reads and anybody may delete.
+/// killed in between leaves a file `.loragen-tmp-<hex>`, which the next one that writes there removes (see `Temporary`).
 /// A target that is a symbolic link is replaced by the file itself. Not for use by several threads at once.
 public final class AtomicFile {
     /// What temporary names start with.
@@ -16,7 +16,8 @@ public final class AtomicFile {
     typealias Write = (_ descriptor: Int32, _ bytes: UnsafeRawPointer, _ count: Int) -> Int
 
     public let path: String
-    private let temporary: String
+    private let temporary: Temporary
+    /// -1 when it was finished or given up.
     private var descriptor: Int32
     private let write: Write
     private var buffer: [UInt8] = []
@@ -50,17 +51,14 @@ public final class AtomicFile {
         } else if path.utf8.last == UInt8(ascii: "/") {
             throw LoragenError(.io, "\(path): it ends in '/'; expected the name of a file to write")
         }
-        let (name, opened) = try TemporaryName.create(in: splitPath(path).folder, for: path) { candidate in
-            open(candidate, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
-        }
-        if keepsMode { _ = fchmod(opened, mode) }
+        temporary = try Temporary.file(for: path, mode: mode)
+        if keepsMode { _ = fchmod(temporary.descriptor, mode) }
         // Writing past RLIMIT_FSIZE would kill the host with SIGXFSZ; the limit is therefore checked here.
         limit = sizeLimit ?? Self.processLimit()
         self.path = path
-        temporary = name
-        descriptor = opened
+        descriptor = temporary.descriptor
         self.write = write
-        if expectedSize > 0, UInt64(expectedSize) <= limit, posix_fallocate(opened, 0, off_t(expectedSize)) == ENOSPC {
+        if expectedSize > 0, UInt64(expectedSize) <= limit, posix_fallocate(descriptor, 0, off_t(expectedSize)) == ENOSPC {
             throw LoragenError.system("cannot set \(expectedSize) bytes aside", path, ENOSPC)
         }
     }
@@ -114,18 +112,21 @@ public final class AtomicFile {
     }
 
     /// Flushes to the disk and renames to the target. Once only.
-    public func commit() throws(LoragenError) {
-        try finish()
-        if rename(temporary, path) != 0 {
-            let number = errno
-            unlink(temporary)
-            throw .system("cannot rename the finished file to it", path, number)
+    public func commit() throws(LoragenError) { try Self.commit([self]) }
+
+    /// Puts files in place that belong together, in this order, when all are complete.
+    static func commit(_ files: [AtomicFile]) throws(LoragenError) {
+        for file in files { try file.finish() }
+        try Temporary.place(files.map(\.temporary)) { () throws(LoragenError) in
+            for file in files where rename(file.temporary.path, file.path) != 0 {
+                throw .system("cannot rename the finished file to it", file.path, errno)
+            }
         }
-        syncFolder(splitPath(path).folder)
+        for folder in Set(files.map { splitPath($0.path).folder }) { syncFolder(folder) }
     }
 
-    /// Flushes to the disk and closes, without the rename.
-    func finish() throws(LoragenError) {
+    /// Flushes to the disk. The descriptor stays open, for it holds the lock.
+    private func finish() throws(LoragenError) {
         try flushBuffer()
         guard descriptor >= 0 else { throw LoragenError(.internalError, "\(path): was finished or given up before") }
         if ftruncate(descriptor, off_t(clamping: written)) != 0 || fsync(descriptor) != 0 {
@@ -133,20 +134,12 @@ public final class AtomicFile {
             abandon()
             throw .system("cannot flush it to the disk", path, number)
         }
-        let result = close(descriptor)
-        let number = errno
         descriptor = -1
-        if result != 0 {
-            unlink(temporary)
-            throw .system("cannot close it", path, number)
-        }
     }
 
     /// Gives the file up: the temporary file goes, the target stays as it was.
     public func abandon() {
-        guard descriptor >= 0 else { return }
-        close(descriptor)
-        unlink(temporary)
+        temporary.remove()
         descriptor = -1
     }
 

@@ -9,27 +9,31 @@ import Tensor
 /// on any error before the renames, the target stays as it was.
 public final class AtomicFolder {
     public let path: String
-    private let temporary: String
+    private let temporary: Temporary
     private var names: [String] = []
     private var finished = false
+    private let isNew: Bool
     private let write: AtomicFile.Write
 
     /// Makes the temporary folder. Throws `.io` when the parent does not exist or is not writable, or when the target
     /// is something other than a folder.
-    public convenience init(path: String) throws(LoragenError) {
-        try self.init(path: path, write: { Glibc.write($0, $1, $2) })
+    /// With `isNew` the target may not be there at all.
+    public convenience init(path: String, isNew: Bool = false) throws(LoragenError) {
+        try self.init(path: path, isNew: isNew, write: { Glibc.write($0, $1, $2) })
     }
 
-    init(path: String, write: @escaping AtomicFile.Write) throws(LoragenError) {
+    init(path: String, isNew: Bool = false, write: @escaping AtomicFile.Write) throws(LoragenError) {
+        if isNew, try PathKind.of(path) != nil { throw Self.isThere(path) }
         if let kind = try PathKind.of(path), kind != .folder {
             throw LoragenError(.io, "\(path): a file is in the way; expected a folder or nothing there")
         }
         self.path = path
+        self.isNew = isNew
         self.write = write
         // "." and ".." have no name beside which a folder could be renamed; their inside is as good a place.
         let (folder, last) = splitPath(path)
         let parent = last == "." || last == ".." || last.isEmpty ? path : folder
-        temporary = try TemporaryName.create(in: parent, for: path) { mkdir($0, 0o777) }.name
+        temporary = try Temporary.folder(in: parent, for: path)
     }
 
     /// Writes one file: `body` appends to it. `name` is a plain name without '/'.
@@ -41,7 +45,7 @@ public final class AtomicFolder {
             throw LoragenError(.internalError, "\(path): '\(name)' is not a new plain file name")
         }
         do throws(LoragenError) {
-            let file = try AtomicFile(path: joinPath(temporary, name), expectedSize: expectedSize, write: write)
+            let file = try AtomicFile(path: joinPath(temporary.path, name), expectedSize: expectedSize, write: write)
             try body(file)
             try file.commit()
         } catch {
@@ -51,22 +55,41 @@ public final class AtomicFolder {
         names.append(name)
     }
 
+    /// Runs `body` with the path that the folder has until it is put in place, for what is written by other means than
+    /// `add`. Of a new folder alone.
+    public func fill(_ body: (String) throws(LoragenError) -> Void) throws(LoragenError) {
+        if !isNew { throw LoragenError(.internalError, "\(path): only a new folder can be filled") }
+        do throws(LoragenError) { try body(temporary.path) } catch {
+            throw LoragenError(error.code, replacingPrefix(error.message))
+        }
+    }
+
+    private static func isThere(_ path: String) -> LoragenError {
+        LoragenError(.io, "\(path): it is there already; expected the name of a folder to make")
+    }
+
     /// Puts the folder in place. Once only.
     public func commit() throws(LoragenError) {
         if finished { throw LoragenError(.internalError, "\(path): was committed before") }
-        syncFolder(temporary)
+        syncFolder(temporary.path)
+        var changed = path
+        try Temporary.place([]) { () throws(LoragenError) in changed = try place() }
+        finished = true
+        temporary.remove()
+        syncFolder(changed)
+    }
+
+    /// Renames; returns the folder whose names that changes.
+    private func place() throws(LoragenError) -> String {
         if try PathKind.of(path) == nil {
-            if rename(temporary, splitTarget) == 0 {
-                finished = true
-                syncFolder(splitPath(path).folder)
-                return
-            }
+            if rename(temporary.path, splitTarget) == 0 { return splitPath(path).folder }
             let number = errno
             // Somebody made the folder meanwhile: then as if it had been there.
             if number != EEXIST && number != ENOTEMPTY {
                 throw .system("cannot rename the finished folder to it", path, number)
             }
         }
+        if isNew { throw Self.isThere(path) }
         for name in names {
             let target = joinPath(path, name)
             if try PathKind.of(target) == .folder {
@@ -75,17 +98,11 @@ public final class AtomicFolder {
         }
         for name in names {
             let target = joinPath(path, name)
-            if rename(joinPath(temporary, name), target) != 0 {
+            if rename(joinPath(temporary.path, name), target) != 0 {
                 throw .system("cannot rename the finished file to it", target, errno)
             }
         }
-        syncFolder(path)
-    }
-
-    deinit {
-        if finished { return }
-        for name in names { unlink(joinPath(temporary, name)) }
-        rmdir(temporary)
+        return path
     }
 
     /// The target without trailing slashes, which rename(2) would not accept for a folder that does not exist yet.
@@ -95,7 +112,7 @@ public final class AtomicFolder {
     }
 
     private func replacingPrefix(_ message: String) -> String {
-        guard message.hasPrefix(temporary) else { return message }
-        return path + message.dropFirst(temporary.count)
+        guard message.hasPrefix(temporary.path) else { return message }
+        return path + message.dropFirst(temporary.path.count)
     }
 }

@@ -47,6 +47,12 @@ enum PathKind {
     }
 }
 
+/// Makes a folder, unless there is one. Throws `.io`.
+public func makeFolder(_ path: String) throws(LoragenError) {
+    if try PathKind.of(path) == .folder { return }
+    if mkdir(path, 0o777) != 0 && errno != EEXIST { throw .system("cannot make the folder", path, errno) }
+}
+
 /// The folder that holds `path`, and the last component of it. "a/b" gives ("a", "b"); "b" gives (".", "b").
 func splitPath(_ path: String) -> (folder: String, name: String) {
     var bytes = Array(path.utf8)

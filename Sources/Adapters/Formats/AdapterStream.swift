@@ -26,13 +26,18 @@ public struct AdapterStream {
         (self.layout, self.options) = (layout, options)
     }
 
+    /// Whether an adapter of the layout can be written in parts.
+    public static func takes(_ layout: Layout, _ format: AdapterFormat, options: WriteOptions) -> Bool {
+        takes(format, options: options) && keepsNames(layout, format: format)
+    }
+
     /// Whether the format and form can be written in parts.
-    static func takes(_ format: AdapterFormat, options: WriteOptions) -> Bool {
+    private static func takes(_ format: AdapterFormat, options: WriteOptions) -> Bool {
         (format == .safetensors || format == .peft) && options.form != .portable && !options.quantized
     }
 
     /// Whether the modules have the same names in the format: those of a diffusion pipeline change in a PEFT folder.
-    static func keepsNames(_ layout: Layout, format: AdapterFormat) -> Bool {
+    private static func keepsNames(_ layout: Layout, format: AdapterFormat) -> Bool {
         format != .peft
             || !layout.modules.contains { module in
                 DiffusionName(module.name).map { module.name.hasPrefix($0.component.rawValue + ".") } ?? false
@@ -45,11 +50,12 @@ public struct AdapterStream {
         to path: String, format: AdapterFormat, metadata: () throws(LoragenError) -> [String: String],
         modules: Modules
     ) throws(LoragenError) {
+        try options.sources.check(writing: format.files(at: path))
         switch format {
         case .onnx, .diffusers, .kohya, .gguf, .onnxAdapter, .npz:
             throw LoragenError(
                 .unsupported,
-                "the format \(format) needs the adapter in memory; write it without a memory limit, or as a PEFT folder or "
+                "the format \(format.rawValue) needs the adapter in memory; write it without a memory limit, or as a PEFT folder or "
                     + "safetensors file")
         case .safetensors:
             func all() throws(LoragenError) -> [String: String] {

@@ -21,10 +21,13 @@ struct PEFTKey {
     /// Throws `.format` for a key without PEFT's prefix, and `.unsupported` for one that is no tensor of LoRA.
     init(_ name: String, source: String) throws(LoragenError) {
         guard name.hasPrefix(Self.prefix) else {
+            let parts = name.split(separator: ".", maxSplits: 1)
+            let wraps = parts.count == 2 && parts[1].hasPrefix(Self.prefix)
+            let hint = wraps ? ". Take '\(parts[0]).', which a wrapped model's names begin with, off all keys" : ""
             throw LoragenError(
                 .format,
                 "\(source): tensor '\(shortened(name))' does not begin with '\(Self.prefix)', as PEFT's keys do; PEFT would "
-                    + "leave the base model as it is")
+                    + "leave the base model as it is\(hint)")
         }
         let rest = name.dropFirst(Self.prefix.count)
         guard let ending = Self.endings.first(where: { rest.hasSuffix($0.text) }) else {
@@ -33,6 +36,26 @@ struct PEFTKey {
         module = String(rest.dropLast(ending.text.count))
         role = ending.role
         isEmbedding = ending.isEmbedding
+        if let wrapper = Self.wrapper(in: module) {
+            throw LoragenError(
+                .unsupported,
+                "\(source): tensor '\(shortened(name))' has '\(wrapper)' in its name, which the base model has not: it was "
+                    + "saved from a wrapped model, and PEFT would leave it out without a word. Save the adapter from the model "
+                    + "inside (torch.compile: model._orig_mod; FSDP: the full state dict; a PeftModel inside another: the inner "
+                    + "one), or take '\(wrapper).' out of all keys")
+        }
+    }
+
+    /// What wraps a model, and shows in the names of what is inside. "module" is DataParallel's, outermost only: deeper down
+    /// it may be a model's own.
+    private static let wrappers = [
+        "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module", "base_model.model",
+    ]
+
+    private static func wrapper(in module: String) -> String? {
+        let dotted = "." + module + "."
+        if dotted.hasPrefix(".module.model.") || dotted.hasPrefix(".module.base_model.") { return "module" }
+        return wrappers.first { contains(dotted, "." + $0 + ".") }
     }
 
     private static func unknown(_ name: String, _ source: String) -> LoragenError {
@@ -43,7 +66,7 @@ struct PEFTKey {
                 "a copy of the base model's table (save the adapter with save_embedding_layers=False)"
             ),
         ]
-        for (part, means) in known where name.utf8.count >= part.utf8.count && contains(name, part) {
+        for (part, means) in known where contains(name, part) {
             return LoragenError(
                 .unsupported,
                 "\(source): tensor '\(shortened(name))' is \(means), which this library does not read")
@@ -58,6 +81,7 @@ struct PEFTKey {
     private static func contains(_ text: String, _ part: String) -> Bool {
         let text = Array(text.utf8)
         let part = Array(part.utf8)
+        if part.count > text.count { return false }
         return (0...(text.count - part.count)).contains { text[$0..<($0 + part.count)].elementsEqual(part) }
     }
 }

@@ -97,13 +97,17 @@ struct BaseWeights {
     private mutating func add(_ file: SafetensorsFile, prefix: String) {
         for tensor in file.tensors {
             let name = prefix + tensor.name
-            note(Weight(name: name, shape: tensor.shape, isPacked: !tensor.type.isFloat))
+            note(Weight(name: name, shape: tensor.shape, isPacked: StoredWeight.hidesShape(tensor.type)))
         }
     }
 
     private mutating func note(_ weight: Weight) {
         var weights = self.weights ?? [:]
         self.weights = nil
+        var weight = weight
+        if let plain = StoredWeight.unpacked(weight.name) {
+            weight = Weight(name: plain, shape: weight.shape, isPacked: true)
+        }
         weights[ByteKey(weight.name)] = weight
         if let new = TransformersNames.renamed(weight.name) {
             weights[ByteKey(new)] = Weight(name: new, shape: weight.shape, isPacked: weight.isPacked)
@@ -168,20 +172,36 @@ struct BaseWeights {
         case missing(nearest: String?)
     }
 
-    /// The weight of a module: by its name, else the only one whose name ends with it, or that it ends with.
+    /// The weight of a module: by its name, else the only one whose name differs by the prefix of a class alone. The output
+    /// layer of a model that ties it has its embedding table's.
     func weight(of module: String) -> Match? {
         guard let weights else { return nil }
         let name = module + ".weight"
         if let exact = weights[ByteKey(name)] { return .found(exact, isExact: true) }
         if let fused = fusedExperts(module, weights) { return fused }
-        var found: [Weight] = []
-        for weight in weights.values where weight.name.hasSuffix("." + name) || name.hasSuffix("." + weight.name) {
-            found.append(weight)
+        if module == "lm_head" || module.hasSuffix(".lm_head"), tiesEmbeddings != false {
+            let tables = weights.values.filter { weight in
+                ["embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight"].contains {
+                    weight.name == $0 || weight.name.hasSuffix("." + $0)
+                }
+            }
+            if tables.count == 1 { return .found(tables[0], isExact: true) }
+        }
+        let found = weights.values.filter { weight in
+            guard let prefix = Self.prefix(between: name, weight.name) else { return false }
+            return StoredWeight.classPrefixes.contains(prefix)
         }
         if found.count == 1 { return .found(found[0], isExact: false) }
         let last = module.split(separator: ".").suffix(2).joined(separator: ".")
         let near = weights.values.lazy.map(\.name).filter { $0.hasSuffix("." + last + ".weight") }.min(by: precedes)
         return .missing(nearest: near.map { String($0.dropLast(".weight".count)) })
+    }
+
+    /// What one of two names has before the other, without the dot.
+    private static func prefix(between a: String, _ b: String) -> String? {
+        let (short, long) = a.utf8.count < b.utf8.count ? (a, b) : (b, a)
+        guard long.hasSuffix("." + short) else { return nil }
+        return String(decoding: long.utf8.dropLast(short.utf8.count + 1), as: UTF8.self)
     }
 
     private func fusedExperts(_ module: String, _ weights: [ByteKey: Weight]) -> Match? {

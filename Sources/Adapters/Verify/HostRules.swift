@@ -6,7 +6,9 @@ struct HostRules {
     private enum File {
         case peft, diffusers
         case kohya(hasAlphas: Bool)
-        case gguf, other
+        case gguf
+        case onnxAdapter([ONNXAdapter.Signature])
+        case other
     }
 
     private let adapter: Adapter
@@ -28,6 +30,7 @@ struct HostRules {
         }
         var found = File.other
         if path.hasSuffix(".gguf") { found = .gguf }
+        if path.hasSuffix(".onnx_adapter") { found = .onnxAdapter(try ONNXAdapter.signatures(path: path)) }
         if path.hasSuffix(".safetensors") {
             let tensors = try SafetensorsFile(path: path)
             if tensors.metadata[AdapterFile.layoutKey] == nil {
@@ -42,11 +45,52 @@ struct HostRules {
         config = try PEFTConfig(json: PEFTConfig.json(for: adapter.layout, metadata: adapter.metadata), source: path)
     }
 
-    func verdicts() throws(LoragenError) -> [HostVerdict] {
+    /// What each host does with it, on a base model that it does not fit in `misfits`.
+    func verdicts(given misfits: Misfits) -> [HostVerdict] {
+        let verdicts = alone
+        return misfits.isEmpty ? verdicts : verdicts.map { limited($0, misfits) }
+    }
+
+    /// Hosts that leave out what the base model does not have; others refuse the adapter.
+    private static let lenient = ["PEFT", "diffusers", "ComfyUI"]
+
+    private func limited(_ verdict: HostVerdict, _ misfits: Misfits) -> HostVerdict {
+        if verdict.outcome == .refused { return verdict }
+        if misfits.lacksInputs {
+            return refused(
+                verdict.host, "the model takes no adapter of these names; prepare it with loragen apply MODEL ADAPTER --inputs"
+            )
+        }
+        if let name = misfits.misshapen.min(by: precedes) {
+            return refused(verdict.host, "'\(name)' does not fit the base model's weight")
+        }
+        guard let name = misfits.missing.min(by: precedes) else { return verdict }
+        let count = misfits.missing.count
+        let what = "\(count) of \(modules.count) modules are not in the base model ('\(name)')"
+        guard Self.lenient.contains(where: { verdict.host.hasPrefix($0) }) else { return refused(verdict.host, what) }
+        return HostVerdict(
+            host: verdict.host, outcome: .partial, scale: count >= modules.count ? nil : verdict.scale,
+            reason: "\(what) and are left out" + (verdict.reason.isEmpty ? "" : "; \(verdict.reason)"))
+    }
+
+    /// The parameters of an .onnx_adapter file that are no inputs of a model, or of another type or shape.
+    func lackingInputs(of model: ONNXGraph) throws(LoragenError) -> [String] {
+        guard case .onnxAdapter(let signatures) = file else { return [] }
+        let inputs = try model.inputs()
+        return signatures.filter { signature in
+            guard let input = inputs[ByteKey(signature.name)] else { return true }
+            return input.type != signature.type || input.shape.count != signature.shape.count
+                || zip(input.shape, signature.shape).contains { $0 != nil && $0 != $1 }
+        }.map(\.name)
+    }
+
+    private var alone: [HostVerdict] {
         let names = modules.compactMap { DiffusionName($0.name) }
         let isDiffusion = names.count == modules.count
         switch file {
         case .gguf: return [stated("llama.cpp")]
+        case .onnxAdapter:
+            return [stated("ONNX Runtime 1.31", "for a model with these inputs (loragen apply --inputs, or Olive)")]
         case .diffusers: return [stated("diffusers 0.42"), comfy(names)]
         case .kohya(let hasAlphas): return [kohyaInDiffusers(names, hasAlphas), stated("ComfyUI")]
         case .peft where isDiffusion: return [stated("PEFT 0.21"), comfy(names)]

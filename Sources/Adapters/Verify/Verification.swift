@@ -23,7 +23,10 @@ public struct Verification: Sendable {
         do throws(LoragenError) {
             read = try Adapter.read(path: path, base: weights?.gguf == nil && weights?.modelType == nil ? nil : base)
         } catch {
-            if error.code == .io || error.code == .memory { throw error }
+            // What this installation lacks is no fault of the adapter.
+            if error.code == .io || error.code == .memory || path.hasSuffix(".onnx") && ONNXLibrary.isMissing {
+                throw error
+            }
             let code = error.code == .nonFinite ? "non-finite" : "unreadable"
             findings = [Finding(severity: .error, code: code, message: error.message, modules: [])]
             hosts = []
@@ -35,7 +38,9 @@ public struct Verification: Sendable {
         norm = check.products(norms: norms)
         if let weights { try check.base(weights) }
         check.layers(of: weights)
-        hosts = try HostRules(read, path: path, layerCount: weights?.layerCount).verdicts()
+        let rules = try HostRules(read, path: path, layerCount: weights?.layerCount)
+        if let model = weights?.onnx?.graph { check.inputs(try rules.lackingInputs(of: model)) }
+        hosts = rules.verdicts(given: check.misfits)
         check.hosts(hosts)
         let order = Finding.Severity.allCases
         findings = check.findings.enumerated().sorted { a, b in
@@ -79,10 +84,23 @@ public struct Verification: Sendable {
     }
 }
 
+/// What of an adapter does not fit its base model.
+struct Misfits {
+    /// Modules that the model does not have.
+    var missing: Set<String> = []
+    /// Modules whose weights are of other shapes there.
+    var misshapen: Set<String> = []
+    /// Whether an ONNX model has not the inputs for it.
+    var lacksInputs = false
+
+    var isEmpty: Bool { missing.isEmpty && misshapen.isEmpty && !lacksInputs }
+}
+
 /// The checks of one adapter, and what they found so far.
 struct AdapterCheck {
     let adapter: Adapter
     private(set) var findings: [Finding] = []
+    private(set) var misfits = Misfits()
 
     init(adapter: Adapter) { self.adapter = adapter }
 
@@ -92,6 +110,9 @@ struct AdapterCheck {
         _ severity: Finding.Severity, _ code: String, _ message: String, _ modules: [String] = []
     ) {
         findings.append(Finding(severity: severity, code: code, message: message, modules: modules))
+        if severity != .error { return }
+        if code == "missing-module" || code == "missing-layer" { misfits.missing.formUnion(modules) }
+        if code == "wrong-shape" || code == "tied-embeddings" { misfits.misshapen.formUnion(modules) }
     }
 
     /// Zero products, and the norm of all.
@@ -290,8 +311,20 @@ struct AdapterCheck {
         }
     }
 
-    /// What hosts do, where it is not what the adapter states.
+    /// The parameters of an .onnx_adapter file that a model does not take.
+    mutating func inputs(_ lacking: [String]) {
+        guard let first = lacking.first else { return }
+        add(
+            .error, "missing-input",
+            "\(lacking.count) parameters of the file are no inputs of the model, or of another shape or type ('\(first)', for "
+                + "example): ONNX Runtime answers \"Invalid input name\". Give the model inputs for an adapter (loragen apply "
+                + "MODEL ADAPTER --inputs), and write the adapter with those names")
+        misfits.lacksInputs = true
+    }
+
+    /// What hosts do, where it is not what the adapter states and no finding on the base model has said so.
     mutating func hosts(_ verdicts: [HostVerdict]) {
+        if !misfits.isEmpty { return }
         for verdict in verdicts where verdict.outcome != .asStated {
             let what =
                 switch verdict.outcome {

@@ -74,6 +74,13 @@ public final class Corpus: Sendable {
         return reader
     }
 
+    /// The files that it is read from.
+    var sources: Sources {
+        var sources = Sources(path)
+        for entry in entries { sources.add("\(path)/\(entry.path)") }
+        return sources
+    }
+
     public func indices(of split: Split) -> [Int] { entries.indices.filter { entries[$0].split == split } }
 
     // MARK: Opening

@@ -40,6 +40,26 @@ extension ONNXAdapter {
         return try adapter(of: pairs, file.path)
     }
 
+    /// What ONNX Runtime looks at when it gives a parameter to a model.
+    struct Signature {
+        let name: String
+        /// onnx.TensorProto.DataType.
+        let type: Int32
+        let shape: [Int]
+    }
+
+    /// The parameters of a file that `read` accepts.
+    static func signatures(path: String) throws(LoragenError) -> [Signature] {
+        let file = try MappedFile(path: path)
+        defer { withExtendedLifetime(file) {} }
+        let root = try FlatBuffer(bytes: file.bytes, source: file.path).root(identifier: "TORT")
+        return try root.tables(3).map { (table) throws(LoragenError) in
+            let parameter = try Parameter(table, file)
+            return Signature(
+                name: parameter.name, type: parameter.type.onnx ?? 0, shape: [parameter.rows, parameter.columns])
+        }
+    }
+
     private struct Parameter {
         let name: String
         let type: ElementType

@@ -38,8 +38,7 @@ enum ONNXExternalData {
         let file = try AtomicFile(path: path, expectedSize: model.bytes.count)
         try file.append(model.bytes)
         // A model without its numbers would be worse than numbers without a model.
-        try data.commit()
-        try file.commit()
+        try AtomicFile.commit([data, file])
     }
 
     /// An initializer, the Identity node that hands it on, and the graph's output.

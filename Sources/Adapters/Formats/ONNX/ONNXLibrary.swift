@@ -70,12 +70,61 @@ struct ONNXLibrary {
         free = try symbol("lgo_free", as: (@convention(c) (UnsafeMutableRawPointer?) -> Void).self)
     }
 
-    /// Beside the file that this code is in, then wherever the system looks.
+    /// Whether ONNX cannot be had here.
+    static var isMissing: Bool { if case .failure = result { true } else { false } }
+
+    /// In the folder of the file that this code is in, or in `lib` beside it when it is a program's `bin`. Never by a bare
+    /// or relative name, which would look in folders that nobody chose.
     static func candidates() -> [String] {
+        var folders: [String] = []
+        // The system knows which file is mapped here; the loader repeats what it was given, which may be relative.
+        let maps = processMaps()
+        if let file = file(at: UInt(bitPattern: #dsohandle), inMaps: maps) { folders.append(splitPath(file).folder) }
         var info = lgo_dl_info()
-        guard dladdr(#dsohandle, &info) != 0, let file = info.dli_fname else { return fileNames }
-        let folder = splitPath(String(cString: file)).folder
-        return fileNames.map { joinPath(folder, $0) } + fileNames
+        if dladdr(#dsohandle, &info) != 0, let name = info.dli_fname {
+            let file = String(cString: name)
+            if file.hasPrefix("/") { folders.append(splitPath(file).folder) }
+        }
+        for folder in folders where splitPath(folder).name == "bin" {
+            folders.append(joinPath(splitPath(folder).folder, "lib"))
+        }
+        var candidates: [String] = []
+        for folder in folders {
+            for name in fileNames where !candidates.contains(joinPath(folder, name)) {
+                candidates.append(joinPath(folder, name))
+            }
+        }
+        return candidates
+    }
+
+    /// What /proc/self/maps says, "" where there is none. Its size is not known before it is read.
+    private static func processMaps() -> String {
+        let descriptor = Glibc.open("/proc/self/maps", O_RDONLY | O_CLOEXEC)
+        if descriptor < 0 { return "" }
+        defer { Glibc.close(descriptor) }
+        var bytes: [UInt8] = []
+        var part = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = Glibc.read(descriptor, &part, part.count)
+            if count < 0 && errno == EINTR { continue }
+            if count <= 0 { return String(decoding: bytes, as: UTF8.self) }
+            bytes += part[..<count]
+        }
+    }
+
+    /// The file that is mapped at an address, by the lines of /proc/self/maps:
+    /// "7f00a000-7f00b000 r-xp 00001000 08:01 1234      /usr/lib/libloragen.so.0".
+    static func file(at address: UInt, inMaps maps: String) -> String? {
+        for line in maps.split(separator: "\n") {
+            let parts = line.split(separator: " ", maxSplits: 5, omittingEmptySubsequences: true)
+            let ends = parts[0].split(separator: "-")
+            guard parts.count == 6, ends.count == 2, let low = UInt(ends[0], radix: 16),
+                let high = UInt(ends[1], radix: 16), address >= low, address < high
+            else { continue }
+            let path = parts[5].drop { $0 == " " }
+            return path.first == "/" ? String(path) : nil
+        }
+        return nil
     }
 
     /// Opens the first of the files that can be opened.
@@ -87,10 +136,10 @@ struct ONNXLibrary {
             reasons.append((access(path, F_OK) == 0, dlerror().map { String(cString: $0) } ?? "unknown"))
         }
         // Of a file that is there the reason tells which library it lacks.
-        let reason = (reasons.first { $0.isThere } ?? reasons.first)?.text ?? "no candidate"
+        let reason = (reasons.first { $0.isThere } ?? reasons.first)?.text ?? "the folder of this library is not known"
         throw LoragenError(
             .unsupported,
-            "ONNX needs libloragen_onnx.so beside this library, and the packages libonnx1 and libprotobuf32 (Debian: "
-                + "apt install libonnx1); the system says: \(reason)")
+            "ONNX needs libloragen_onnx.so.0 in the folder of this library (of a program in bin, in lib beside it), and the "
+                + "packages libonnx1 and libprotobuf32 (Debian: apt install libonnx1); the system says: \(reason)")
     }
 }
