@@ -23,7 +23,8 @@ extension AdapterFormat: ExpressibleByArgument {
             return
         }
         do { self = try AdapterFormat(path: path) } catch {
-            throw Failure(message: error.message, next: "--format names it: \(Self.allValueStrings.joined(separator: ", ")).")
+            throw Failure(
+                message: error.message, next: "--format names it: \(Self.allValueStrings.joined(separator: ", ")).")
         }
     }
 }

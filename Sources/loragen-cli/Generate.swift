@@ -228,7 +228,8 @@ struct Generate: ParsableCommand {
             }
             guard task.utf8.count == info.condition_length else {
                 throw Failure(
-                    message: "\(path), line \(number): \(task) has \(task.utf8.count) bits; the generator's condition has "
+                    message:
+                        "\(path), line \(number): \(task) has \(task.utf8.count) bits; the generator's condition has "
                         + "\(info.condition_length)", next: advice)
             }
             if known.insert(task).inserted { tasks.append(task) }

@@ -210,8 +210,23 @@ import Testing
         #expect(Conversion.losses(of: adapter, format: .gguf, options: options).contains { $0.changesNumbers })
         #expect(Conversion.losses(of: adapter, format: .onnxAdapter, options: WriteOptions()).count == 3)
         #expect(!Conversion.losses(of: adapter, format: .peft, options: WriteOptions(type: .bf16, form: .kept)).isEmpty)
-        for (path, format) in [("a.gguf", AdapterFormat.gguf), ("a.onnx_adapter", .onnxAdapter), ("a", .peft)] {
-            #expect(AdapterFormat(path: path) == format)
+    }
+
+    @Test("A suffix says the format; an unknown one is refused and not taken for a folder's name")
+    func suffixes() throws {
+        let scratch = try Scratch()
+        mkdir(scratch("folder.v"), 0o755)
+        for (path, format) in [
+            ("a.gguf", AdapterFormat.gguf), ("a.onnx_adapter", .onnxAdapter), ("a.onnx", .onnx), ("a.npz", .npz),
+            ("x/a.safetensors", .safetensors), ("a", .peft), ("llama-3.1", .peft), ("llama-3.1-8b", .peft),
+            (".a", .peft),
+            ("../a", .peft), ("a.weird/", .peft), (scratch("folder.v"), .peft), ("x.d/a", .peft), (".", .peft),
+        ] {
+            #expect(try AdapterFormat(path: path) == format, "\(path)")
+        }
+        for path in ["out.weird", "a.bin", "a.safetensor", "x/a.PT"] {
+            let error = failure { _ = try AdapterFormat(path: path) }
+            #expect(error.code == .invalidArgument && contains(error.message, ".onnx_adapter"), "\(path)")
         }
     }
 }

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <thread>
+#include <type_traits>
 
 static int failures = 0;
 
@@ -31,6 +32,31 @@ template <typename Body> static loragen_status status_of(Body body) {
 struct stop {
     int step;
 };
+
+// A temporary is gone before a view of it is used, so it gives none; texts it gives as a string of the caller's.
+template <typename Object, typename = void> struct has_views : std::false_type {};
+template <typename Object> struct has_views<Object, std::void_t<decltype(std::declval<Object>().modules())>> : std::true_type {};
+template <typename Object, typename = void> struct has_tensors : std::false_type {};
+template <typename Object>
+struct has_tensors<Object, std::void_t<decltype(std::declval<Object>().tensors(0))>> : std::true_type {};
+template <typename Object, typename = void> struct has_tensor : std::false_type {};
+template <typename Object>
+struct has_tensor<Object, std::void_t<decltype(std::declval<Object>().tensor(0))>> : std::true_type {};
+template <typename Object, typename = void> struct has_info : std::false_type {};
+template <typename Object> struct has_info<Object, std::void_t<decltype(std::declval<Object>().info())>> : std::true_type {};
+template <typename Object, typename = void> struct has_entries : std::false_type {};
+template <typename Object> struct has_entries<Object, std::void_t<decltype(std::declval<Object>()[0])>> : std::true_type {};
+static_assert(has_views<loragen::adapters &>::value && !has_views<loragen::adapters>::value);
+static_assert(has_views<const loragen::generator &>::value && !has_views<const loragen::generator>::value);
+static_assert(has_tensors<loragen::adapters &>::value && !has_tensors<loragen::adapters>::value);
+static_assert(has_tensor<loragen::adapters &>::value && !has_tensor<loragen::adapters>::value);
+static_assert(has_info<loragen::generator &>::value && !has_info<loragen::generator>::value);
+static_assert(has_entries<loragen::corpus &>::value && !has_entries<loragen::corpus>::value);
+static_assert(std::is_same_v<decltype(std::declval<loragen::analysis>().json()), std::string>);
+static_assert(std::is_same_v<decltype(std::declval<loragen::verification>().text()), std::string>);
+static_assert(std::is_same_v<decltype(std::declval<loragen::generator>().report()), std::string>);
+static_assert(std::is_same_v<decltype(std::declval<loragen::adapters>().origin()), std::string>);
+static_assert(std::is_same_v<decltype(std::declval<loragen::analysis &>().json()), std::string_view>);
 
 int main(int argc, char **argv) {
     if (argc != 4) { return 64; }
@@ -68,7 +94,8 @@ int main(int argc, char **argv) {
     options.method = "ridge";
     options.progress = [&](const loragen::progress &) { return ++calls > 0; };
     loragen::train(corpus, work + "/cpp.safetensors", options);
-    CLAIM(loragen::generator(work + "/cpp.safetensors").info().method == "ridge");
+    const loragen::generator trained(work + "/cpp.safetensors");
+    CLAIM(trained.info().method == "ridge");
 
     loragen::generator opened(argv[1]);
     const loragen::generator generator = std::move(opened);
@@ -104,7 +131,8 @@ int main(int argc, char **argv) {
     CLAIM(std::all_of(same.begin(), same.end(), [](char result) { return result; }));
 
     adapters.save(work + "/cpp-adapter", loragen::format::peft, {loragen::dtype::bfloat16, true}, 1);
-    CLAIM(loragen::adapters(work + "/cpp-adapter").tensor(0).name == adapters.tensor(0).name);
+    const loragen::adapters saved(work + "/cpp-adapter");
+    CLAIM(saved.tensor(0).name == adapters.tensor(0).name);
 
     CLAIM(loragen::compare(adapters, adapters, 0, 1).json().front() == '{');
     CLAIM(loragen::nearest(adapters, argv[2], 3).text().find("cosine") != std::string_view::npos);

@@ -266,6 +266,30 @@ static void requests(void) {
     file.struct_size = sizeof file;
     file.format = 99;
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generate_file(generator, &request, "no", &file));
+    file.format = LORAGEN_FORMAT_BY_SUFFIX;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generate_file(generator, &request, "no.weird", &file));
+    loragen_save_options save = LORAGEN_SAVE_OPTIONS_INIT;
+    file.save = &save;
+    WRONG_SIZES(save.struct_size, loragen_generate_file(generator, &request, "no", &file));
+    save.struct_size = sizeof save;
+    save.portable = save.keep_alpha = 1;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generate_file(generator, &request, "no", &file));
+    file.save = NULL;
+    /* The generator is never written over by what it makes. */
+    file.format = LORAGEN_FORMAT_SAFETENSORS;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generate_file(generator, &request, generator_path, &file));
+    loragen_adapters *drawn;
+    CLAIM(generate_lora(&drawn, generator, &request) == LORAGEN_OK);
+    FAILS(LORAGEN_INVALID_ARGUMENT,
+          loragen_adapters_save(drawn, 0, generator_path, LORAGEN_FORMAT_SAFETENSORS, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_adapters_save(drawn, 0, "no.weird", LORAGEN_FORMAT_BY_SUFFIX, NULL));
+    /* A message stays until this thread's next failed call; calls that succeed leave it. */
+    const char *const message = loragen_last_error();
+    char before[4096];
+    snprintf(before, sizeof before, "%s", message);
+    CLAIM(loragen_adapters_count(drawn) == 1 && loragen_generator_describe(generator, &info) == LORAGEN_OK);
+    CLAIM(loragen_last_error() == message && strcmp(message, before) == 0);
+    loragen_adapters_free(drawn);
     file.format = LORAGEN_FORMAT_PEFT;
     file.sample = -1;
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generate_file(generator, &request, "no", &file));

@@ -8,11 +8,11 @@
 #   line, which must write the same bytes for the same request.
 #
 # GENERATOR takes bits and was trained on CORPUS; without them a small corpus and a ridge generator are made.
-# WITHOUT="valgrind rust" leaves parts out.
+# WITHOUT="valgrind rust" leaves parts out; KILLS=200 ends each command that writes so often, as before a release.
 set -eu
 
 if [ $# -ne 1 ] && [ $# -ne 3 ]; then
-    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
     exit 64
 fi
 lib=$(cd "$1" && pwd)
@@ -53,7 +53,8 @@ fresh() { # an empty folder
     rm -rf "$work/fresh" && mkdir "$work/fresh" && echo "$work/fresh"
 }
 
-export LD_LIBRARY_PATH="$lib"
+# As an installation is used: the programs find the library by the run path of loragen.pc.
+unset LD_LIBRARY_PATH
 export PKG_CONFIG_PATH="$lib/pkgconfig"
 export LORAGEN_LIBRARY="$lib/libloragen.so.0"
 export LORAGEN_LIB_DIR="$lib"
@@ -119,6 +120,8 @@ make_with_cli() {
     "$cli" generate "$generator" --bits "$bits" --seed 7 --format onnx -o "$work/out-cli/adapter.onnx"
 }
 part "example on the command line" make_with_cli
+part "an installation, with no variable set" "$here/installed.sh" "$lib/.." "$generator" "$bits" "$(fresh)"
+part "killed and interrupted" python3 "$here/killed.py" "$cli" "$generator" "$corpus" "$bits" "${KILLS:-2}"
 part "ONNX neighbours" python3 "$here/neighbours.py" "$work/out-cli/adapter"
 part "command line" "$here/cli.sh" "$cli" "$generator" "$corpus" "$(fresh)" "$bits"
 for language in $languages cli; do

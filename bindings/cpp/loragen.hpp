@@ -7,7 +7,8 @@
 //   adapters.save("my-adapter");
 //
 // Objects own their C handle, move but do not copy, and free it when they go. Views (tensor, module, span, string_view)
-// belong to the object that was asked and are valid as long as it is. Every failure is a loragen::error.
+// belong to the object that was asked and are valid as long as it is; a temporary, which is gone at once, gives none: its
+// texts come as std::string, and views of it do not compile. Every failure is a loragen::error.
 #ifndef LORAGEN_HPP
 #define LORAGEN_HPP
 
@@ -150,6 +151,7 @@ struct tensor {
 };
 
 enum class format : std::int32_t {
+    by_suffix = LORAGEN_FORMAT_BY_SUFFIX, // what the suffix of the path says; without one a PEFT folder
     peft = LORAGEN_FORMAT_PEFT,
     safetensors = LORAGEN_FORMAT_SAFETENSORS,
     onnx = LORAGEN_FORMAT_ONNX,
@@ -175,6 +177,20 @@ struct save_options {
     bool portable = false; // only what every host of language models loads and computes alike
     int layers = 0;        // of the base model, for `portable`. 0: as many as the adapter reaches
     std::string model = {};     // kohya: "sd1", "sdxl" or "flux"; empty: what the modules say
+
+    /// As C has them; the texts are these options' own.
+    loragen_save_options c() const & noexcept {
+        loragen_save_options c = LORAGEN_SAVE_OPTIONS_INIT;
+        c.dtype = static_cast<std::int32_t>(dtype);
+        c.keep_alpha = keep_alpha;
+        c.base = detail::c_string(base);
+        c.naming = peft_names ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE;
+        c.portable = portable;
+        c.layers = layers;
+        c.model = detail::c_string(model);
+        return c;
+    }
+    loragen_save_options c() const && = delete;
 };
 
 /// What a check of an adapter found.
@@ -191,8 +207,10 @@ public:
 
     std::size_t errors() const noexcept { return loragen_verification_errors(handle_.get()); }
     std::size_t warnings() const noexcept { return loragen_verification_warnings(handle_.get()); }
-    std::string_view text() const { return detail::text(loragen_verification_text(handle_.get())); }
-    std::string_view json() const { return detail::text(loragen_verification_json(handle_.get())); }
+    std::string_view text() const & { return detail::text(loragen_verification_text(handle_.get())); }
+    std::string text() const && { return std::string(detail::text(loragen_verification_text(handle_.get()))); }
+    std::string_view json() const & { return detail::text(loragen_verification_json(handle_.get())); }
+    std::string json() const && { return std::string(detail::text(loragen_verification_json(handle_.get()))); }
 
 private:
     detail::owner<loragen_verification, loragen_verification_free> handle_;
@@ -222,33 +240,40 @@ public:
     std::size_t tensor_count() const noexcept { return loragen_adapters_tensor_count(get()); }
     std::size_t module_count() const noexcept { return loragen_adapters_module_count(get()); }
 
-    loragen::tensor tensor(std::size_t index, std::size_t sample = 0) const {
+    loragen::tensor tensor(std::size_t index, std::size_t sample = 0) const && = delete;
+    loragen::tensor tensor(std::size_t index, std::size_t sample = 0) const & {
         loragen_tensor tensor;
         detail::check(loragen_adapters_tensor(get(), sample, index, &tensor));
         return loragen::tensor(tensor);
     }
 
-    std::vector<loragen::tensor> tensors(std::size_t sample = 0) const {
+    std::vector<loragen::tensor> tensors(std::size_t sample = 0) const && = delete;
+    std::vector<loragen::tensor> tensors(std::size_t sample = 0) const & {
         std::vector<loragen::tensor> all;
         for (std::size_t index = 0; index < tensor_count(); ++index) { all.push_back(tensor(index, sample)); }
         return all;
     }
 
-    loragen::module module(std::size_t index) const {
+    loragen::module module(std::size_t index) const && = delete;
+    loragen::module module(std::size_t index) const & {
         loragen_module module;
         detail::check(loragen_adapters_module(get(), index, &module));
         return loragen::module(module);
     }
 
-    std::vector<loragen::module> modules() const {
+    std::vector<loragen::module> modules() const && = delete;
+    std::vector<loragen::module> modules() const & {
         std::vector<loragen::module> all;
         for (std::size_t index = 0; index < module_count(); ++index) { all.push_back(module(index)); }
         return all;
     }
 
     /// Where a sample comes from, as JSON; empty if its file does not say.
-    std::string_view origin(std::size_t sample = 0) const {
+    std::string_view origin(std::size_t sample = 0) const & {
         return detail::text(loragen_adapters_origin(get(), sample));
+    }
+    std::string origin(std::size_t sample = 0) const && {
+        return std::string(detail::text(loragen_adapters_origin(get(), sample)));
     }
 
     /// The same memory as DLPack; it stays alive after the adapters are gone.
@@ -258,17 +283,10 @@ public:
         return managed;
     }
 
-    /// Writes one sample: a PEFT folder, or one file.
-    void save(const std::string &path, loragen::format format = format::peft, save_options options = {},
+    /// Writes one sample: a PEFT folder, or one file; the suffix of the path says which.
+    void save(const std::string &path, loragen::format format = format::by_suffix, const save_options &options = {},
               std::size_t sample = 0) const {
-        loragen_save_options c_options = LORAGEN_SAVE_OPTIONS_INIT;
-        c_options.dtype = static_cast<std::int32_t>(options.dtype);
-        c_options.keep_alpha = options.keep_alpha;
-        c_options.base = options.base.empty() ? nullptr : options.base.c_str();
-        c_options.naming = options.peft_names ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE;
-        c_options.portable = options.portable;
-        c_options.layers = options.layers;
-        c_options.model = options.model.empty() ? nullptr : options.model.c_str();
+        const loragen_save_options c_options = options.c();
         detail::check(
             loragen_adapters_save(get(), sample, path.c_str(), static_cast<std::int32_t>(format), &c_options));
     }
@@ -322,7 +340,8 @@ public:
         handle_.reset(handle);
     }
 
-    generator_info info() const {
+    generator_info info() const && = delete;
+    generator_info info() const & {
         loragen_generator_info info = LORAGEN_GENERATOR_INFO_INIT;
         detail::check(loragen_generator_describe(get(), &info));
         return {detail::text(info.method),
@@ -339,7 +358,8 @@ public:
                 detail::text(info.hash)};
     }
 
-    std::vector<loragen::module> modules() const {
+    std::vector<loragen::module> modules() const && = delete;
+    std::vector<loragen::module> modules() const & {
         std::vector<loragen::module> all;
         for (std::size_t index = 0, count = info().module_count; index < count; ++index) {
             loragen_module module;
@@ -350,7 +370,8 @@ public:
     }
 
     /// What was measured on held-out tasks, as JSON.
-    std::string_view report() const { return detail::text(loragen_generator_report(get())); }
+    std::string_view report() const & { return detail::text(loragen_generator_report(get())); }
+    std::string report() const && { return std::string(detail::text(loragen_generator_report(get()))); }
 
     /// generate_lora().
     adapters generate(const request &request) const {
@@ -362,14 +383,14 @@ public:
     }
 
     /// loragen_generate_file(): one sample, written while it is made, with at most `memory_limit` bytes (0: no limit).
-    void generate_file(const request &request, const std::string &path, loragen::format format = format::peft,
-                       save_options options = {}, std::uint64_t memory_limit = 0, std::int32_t sample = 0) const {
+    void generate_file(const request &request, const std::string &path, loragen::format format = format::by_suffix,
+                       const save_options &options = {}, std::uint64_t memory_limit = 0, std::int32_t sample = 0) const {
         detail::callback_guard guard(request.progress);
         loragen_request c_request = asked(request, guard);
+        const loragen_save_options save = options.c();
         loragen_file_options c_options = LORAGEN_FILE_OPTIONS_INIT;
         c_options.format = static_cast<std::int32_t>(format);
-        c_options.dtype = static_cast<std::int32_t>(options.dtype);
-        c_options.keep_alpha = options.keep_alpha;
+        c_options.save = &save;
         c_options.sample = sample;
         c_options.memory_limit = memory_limit;
         guard.check(loragen_generate_file(get(), &c_request, path.c_str(), &c_options));
@@ -447,7 +468,8 @@ public:
 
     std::size_t size() const noexcept { return loragen_corpus_count(get()); }
 
-    corpus_entry operator[](std::size_t index) const {
+    corpus_entry operator[](std::size_t index) const && = delete;
+    corpus_entry operator[](std::size_t index) const & {
         loragen_corpus_entry entry;
         detail::check(loragen_corpus_entry_at(get(), index, &entry));
         return {detail::text(entry.path),
@@ -472,11 +494,14 @@ private:
 class analysis {
 public:
     /// By the schema in docs/doctor.md.
-    std::string_view json() const { return detail::text(loragen_analysis_json(get())); }
+    std::string_view json() const & { return detail::text(loragen_analysis_json(get())); }
+    std::string json() const && { return std::string(detail::text(loragen_analysis_json(get()))); }
     /// For people.
-    std::string_view text() const { return detail::text(loragen_analysis_text(get())); }
+    std::string_view text() const & { return detail::text(loragen_analysis_text(get())); }
+    std::string text() const && { return std::string(detail::text(loragen_analysis_text(get()))); }
     /// A picture; empty unless it comes from diagnose().
-    std::string_view svg() const { return detail::text(loragen_analysis_svg(get())); }
+    std::string_view svg() const & { return detail::text(loragen_analysis_svg(get())); }
+    std::string svg() const && { return std::string(detail::text(loragen_analysis_svg(get()))); }
     /// Findings that stand in the way of training.
     std::size_t errors() const noexcept { return loragen_analysis_errors(get()); }
 
@@ -559,16 +584,10 @@ inline std::int32_t keep_note(const char *message, void *payload) noexcept {
 
 /// Writes an adapter in another format; what comes back is what the new file does not have. `lossy` allows changes of
 /// numbers beyond rounding.
-inline std::vector<std::string> convert(const std::string &source, const std::string &target, loragen::format format,
-                                        const save_options &options = {}, bool lossy = false) {
-    loragen_save_options save = LORAGEN_SAVE_OPTIONS_INIT;
-    save.dtype = static_cast<std::int32_t>(options.dtype);
-    save.keep_alpha = options.keep_alpha;
-    save.base = detail::c_string(options.base);
-    save.naming = options.peft_names ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE;
-    save.portable = options.portable;
-    save.layers = options.layers;
-    save.model = detail::c_string(options.model);
+inline std::vector<std::string> convert(const std::string &source, const std::string &target,
+                                        loragen::format format = format::by_suffix, const save_options &options = {},
+                                        bool lossy = false) {
+    const loragen_save_options save = options.c();
     std::vector<std::string> notes;
     loragen_convert_options c_options = LORAGEN_CONVERT_OPTIONS_INIT;
     c_options.save = &save;

@@ -39,19 +39,14 @@ static int show(const loragen_adapters *adapters) {
 }
 
 static int save(const loragen_adapters *adapters, const char *folder) {
-    static const struct {
-        const char *name;
-        int32_t format;
-    } files[] = {
-        {"adapter", LORAGEN_FORMAT_PEFT},
-        {"adapter.safetensors", LORAGEN_FORMAT_SAFETENSORS},
-        {"adapter.onnx", LORAGEN_FORMAT_ONNX},
-    };
+    static const char *const names[] = {"adapter", "adapter.safetensors", "adapter.onnx"};
     mkdir(folder, 0777); /* if it cannot be made, saving says so */
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[4096];
-        snprintf(path, sizeof path, "%s/%s", folder, files[i].name);
-        if (loragen_adapters_save(adapters, 0, path, files[i].format, NULL) != LORAGEN_OK) { return failed(path); }
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (loragen_adapters_save(adapters, 0, path, LORAGEN_FORMAT_BY_SUFFIX, NULL) != LORAGEN_OK) {
+            return failed(path);
+        }
     }
     return 0;
 }

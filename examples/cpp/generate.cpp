@@ -37,8 +37,8 @@ int main(int argc, char **argv) {
         const std::filesystem::path folder = argv[3];
         std::filesystem::create_directories(folder);
         adapters.save(folder / "adapter");
-        adapters.save(folder / "adapter.safetensors", loragen::format::safetensors);
-        adapters.save(folder / "adapter.onnx", loragen::format::onnx);
+        adapters.save(folder / "adapter.safetensors");
+        adapters.save(folder / "adapter.onnx");
     } catch (const loragen::error &error) {
         std::cerr << error.status_name() << ": " << error.what() << "\n";
         return 1;

@@ -1,6 +1,6 @@
 """Generates an adapter for a task and saves it.
 
-    pip install loragen
+    pip install ./bindings/python
     python generate.py digits.loragen.safetensors 0001100101 out
 
 writes out/adapter (a PEFT folder), out/adapter.safetensors and out/adapter.onnx.
@@ -38,8 +38,8 @@ def main() -> int:
 
         out.mkdir(exist_ok=True)
         adapter.save(out / "adapter")
-        adapter.save(out / "adapter.safetensors", loragen.Format.SAFETENSORS)
-        adapter.save(out / "adapter.onnx", loragen.Format.ONNX)
+        adapter.save(out / "adapter.safetensors")
+        adapter.save(out / "adapter.onnx")
     except loragen.LoragenError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -64,7 +64,8 @@ public enum Application {
         }
         if let expected = suffixes.first(where: { model.hasSuffix($0) }), suffix != expected {
             throw LoragenError(
-                .invalidArgument, "\(target): the model is a file '\(expected)'; expected the name of another such file")
+                .invalidArgument, "\(target): the model is a file '\(expected)'; expected the name of another such file"
+            )
         }
     }
 }

@@ -150,7 +150,8 @@ enum CheckpointMerge {
                 throw LoragenError(
                     .unsupported,
                     "\(files.map(\.path).joined(separator: ", ")): the weight of module '\(module)' is quantised "
-                        + "('\(shortened(packed))') and cannot be merged into; merge into the model that it was quantised from")
+                        + "('\(shortened(packed))') and cannot be merged into; merge into the model that it was quantised from"
+                )
             }
             if module == "lm_head" || module.hasSuffix(".lm_head"), found.isEmpty {
                 throw LoragenError(

@@ -21,9 +21,11 @@ enum StoredWeight {
     static let classPrefixes: Set<String> = [
         "model", "transformer", "language_model", "model.language_model", "language_model.model", "text_model",
         "model.text_model", "vision_model", "vision_tower", "model.vision_tower", "backbone", "encoder", "decoder",
-        "model.decoder", "model.encoder", "bert", "roberta", "distilbert", "albert", "electra", "deberta", "vit", "deit",
+        "model.decoder", "model.encoder", "bert", "roberta", "distilbert", "albert", "electra", "deberta", "vit",
+        "deit",
         "beit", "dinov2", "dinov2_with_registers", "swin", "swinv2", "convnext", "convnextv2", "segformer", "gpt_neox",
-        "longformer", "layoutlm", "layoutlmv2", "layoutlmv3", "esm", "wav2vec2", "hubert", "wavlm", "mobilebert", "funnel",
+        "longformer", "layoutlm", "layoutlmv2", "layoutlmv3", "esm", "wav2vec2", "hubert", "wavlm", "mobilebert",
+        "funnel",
         "xlnet", "camembert", "flaubert", "rwkv",
     ]
 }

@@ -58,7 +58,9 @@ public final class AtomicFile {
         self.path = path
         descriptor = temporary.descriptor
         self.write = write
-        if expectedSize > 0, UInt64(expectedSize) <= limit, posix_fallocate(descriptor, 0, off_t(expectedSize)) == ENOSPC {
+        if expectedSize > 0, UInt64(expectedSize) <= limit,
+            posix_fallocate(descriptor, 0, off_t(expectedSize)) == ENOSPC
+        {
             throw LoragenError.system("cannot set \(expectedSize) bytes aside", path, ENOSPC)
         }
     }

@@ -15,8 +15,8 @@ final class Temporary {
 
     /// Names of all that this process has under way.
     private static let live = Mutex<Set<String>>([])
-    /// Folders that were looked through.
-    private static let swept = Mutex<Set<FileIdentity>>([])
+    /// Folders that were looked through, by their paths.
+    private static let swept = Mutex<[String: FileIdentity]>([:])
 
     /// Tries names in `folder` until `make` gives an open descriptor. Throws `.io` with the system's message when it fails
     /// for another reason than the name being taken.
@@ -122,7 +122,7 @@ final class Temporary {
         guard let identity = FileIdentity(folder) else { return }
         let isNew = swept.withLock { folders in
             if folders.count >= 4096 { folders.removeAll() }
-            return folders.insert(identity).inserted
+            return folders.updateValue(identity, forKey: folder) != identity
         }
         guard isNew, let names = try? entries(of: folder) else { return }
         for name in names where name.hasPrefix(AtomicFile.temporaryPrefix) {

@@ -216,8 +216,11 @@ struct BaseWeights {
         return weights[ByteKey("\(experts).\(name)")].map { .expert($0, rows: rows) }
     }
 
+    /// Whether the output layer is the embedding table.
+    var hasTiedEmbeddings: Bool { tiesEmbeddings ?? (hasOutputLayer == false) }
+
     /// Whether the output layer has a weight of its own.
-    var hasOutputLayer: Bool? {
+    private var hasOutputLayer: Bool? {
         if let gguf { return gguf.tensor("output.weight") != nil }
         return weights.map { weights in weights.values.contains { $0.name.hasSuffix("lm_head.weight") } }
     }

@@ -14,14 +14,16 @@ struct HostRules {
     private let adapter: Adapter
     private let file: File
     private let layerCount: Int?
+    private let tiesEmbeddings: Bool
     /// Of a PEFT folder; of another file, as it would be in one.
     private let config: PEFTConfig
 
     private var modules: [ModuleShape] { adapter.layout.modules }
 
-    init(_ adapter: Adapter, path: String, layerCount: Int?) throws(LoragenError) {
+    init(_ adapter: Adapter, path: String, base: BaseWeights?) throws(LoragenError) {
         self.adapter = adapter
-        self.layerCount = layerCount
+        layerCount = base?.layerCount
+        tiesEmbeddings = base?.hasTiedEmbeddings ?? false
         let configPath = joinPath(path, PEFTConfig.fileName)
         if try PathKind.of(path) == .folder {
             file = .peft
@@ -58,7 +60,8 @@ struct HostRules {
         if verdict.outcome == .refused { return verdict }
         if misfits.lacksInputs {
             return refused(
-                verdict.host, "the model takes no adapter of these names; prepare it with loragen apply MODEL ADAPTER --inputs"
+                verdict.host,
+                "the model takes no adapter of these names; prepare it with loragen apply MODEL ADAPTER --inputs"
             )
         }
         if let name = misfits.misshapen.min(by: precedes) {
@@ -193,6 +196,9 @@ struct HostRules {
         let host = "llama.cpp (convert_lora_to_gguf.py)"
         if let dora { return refused(host, "it does not take DoRA ('\(dora)')") }
         if let convolution { return refused(host, "'\(convolution)' is a convolution") }
+        if tiesEmbeddings, let head = module({ $0.name == "lm_head" || $0.name.hasSuffix(".lm_head") }) {
+            return refused(host, "the model has no output layer of its own for '\(head)'; leave it out")
+        }
         return applied(
             host, modules.map { config.alpha / Double($0.rank) },
             because: "its converter reads neither use_rslora nor alpha_pattern")

@@ -38,7 +38,7 @@ public struct Verification: Sendable {
         norm = check.products(norms: norms)
         if let weights { try check.base(weights) }
         check.layers(of: weights)
-        let rules = try HostRules(read, path: path, layerCount: weights?.layerCount)
+        let rules = try HostRules(read, path: path, base: weights)
         if let model = weights?.onnx?.graph { check.inputs(try rules.lackingInputs(of: model)) }
         hosts = rules.verdicts(given: check.misfits)
         check.hosts(hosts)
@@ -285,8 +285,7 @@ struct AdapterCheck {
     }
 
     private mutating func checkEmbeddings(_ base: BaseWeights) {
-        let isTied = base.tiesEmbeddings ?? (base.hasOutputLayer == false)
-        guard isTied else { return }
+        guard base.hasTiedEmbeddings else { return }
         let shared = modules.map(\.name).filter { name in
             ["lm_head", "embed_tokens", "wte"].contains { name == $0 || name.hasSuffix("." + $0) }
         }

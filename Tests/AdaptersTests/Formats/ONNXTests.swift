@@ -60,4 +60,21 @@ import Testing
         let error = failure { _ = try ONNXLibrary.load(["/nowhere/libloragen_onnx.so.0"]) }
         #expect(error.code == .unsupported && contains(error.message, "apt install libonnx1"))
     }
+
+    @Test("The library is looked for by absolute paths alone: where this code's file is") func places() throws {
+        let candidates = ONNXLibrary.candidates()
+        #expect(!candidates.isEmpty && candidates.allSatisfy { $0.hasPrefix("/") })
+        #expect(candidates.contains { access($0, F_OK) == 0 })
+        let maps = """
+            55d0a000-55d0b000 r--p 00000000 08:01 12 /home/me/bin/loragen
+            7f0a0000-7f0b0000 r-xp 00001000 08:01 1234                      /usr/my lib/libloragen.so.0.1.0 (deleted)
+            7ffc0000-7ffd0000 rw-p 00000000 00:00 0                          [stack]
+            7ffe0000-7fff0000 rw-p 00000000 00:00 0
+            """
+        #expect(ONNXLibrary.file(at: 0x55d0_a010, inMaps: maps) == "/home/me/bin/loragen")
+        #expect(ONNXLibrary.file(at: 0x7f0a_0000, inMaps: maps) == "/usr/my lib/libloragen.so.0.1.0 (deleted)")
+        for address: UInt in [0x7ffc_0000, 0x7ffe_0000, 0x7f0b_0000, 0] {
+            #expect(ONNXLibrary.file(at: address, inMaps: maps) == nil)
+        }
+    }
 }

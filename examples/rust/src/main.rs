@@ -1,7 +1,7 @@
 //! Generates an adapter for a task and saves it.
 //!
 //! ```sh
-//! LORAGEN_LIB_DIR=/usr/local/lib cargo build --release
+//! cargo build --release      # after scripts/install ~/.local; elsewhere LORAGEN_LIB_DIR=/absolute/lib before it
 //! target/release/generate digits.loragen.safetensors 0001100101 out
 //! ```
 //!
@@ -33,9 +33,9 @@ fn run(path: &str, bits: &str, out: &Path) -> loragen::Result<()> {
     println!("origin {}", adapter.origin().unwrap_or("unknown"));
 
     let _ = fs::create_dir_all(out); // if it cannot be made, saving says so
-    adapter.save(out.join("adapter"), Format::Peft)?;
-    adapter.save(out.join("adapter.safetensors"), Format::Safetensors)?;
-    adapter.save(out.join("adapter.onnx"), Format::Onnx)
+    adapter.save(out.join("adapter"), Format::BySuffix)?;
+    adapter.save(out.join("adapter.safetensors"), Format::BySuffix)?;
+    adapter.save(out.join("adapter.onnx"), Format::BySuffix)
 }
 
 fn main() -> ExitCode {

@@ -21,6 +21,7 @@ Path = Union[str, "os.PathLike[str]"]
 class Format(IntEnum):
     """What `Adapter.save` writes."""
 
+    BY_SUFFIX = -1  #: what the suffix of the path says; a path without one is a PEFT folder
     PEFT = 0  #: a folder: adapter_config.json and adapter_model.safetensors
     SAFETENSORS = 1  #: one file with the same keys, layout and origin in its metadata
     ONNX = 2  #: one file: the tensors as initializers
@@ -168,7 +169,7 @@ class Adapter(Mapping):  # type: ignore[type-arg]
         text = load_library().loragen_adapters_origin(self._handle.pointer, self._sample)
         return None if text is None else json.loads(text)
 
-    def save(self, path: Path, format: Format = Format.PEFT, *, dtype: DType = DType.FLOAT32,
+    def save(self, path: Path, format: Format = Format.BY_SUFFIX, *, dtype: DType = DType.FLOAT32,
              keep_alpha: bool = False, base: Path | None = None, peft_names: bool = False, portable: bool = False,
              layers: int = 0, model: str | None = None) -> None:
         """Writes the adapter: a PEFT folder, or one file that appears whole or not at all.
@@ -179,14 +180,22 @@ class Adapter(Mapping):  # type: ignore[type-arg]
         computes alike, with zeros in layers that have no module; `layers` is how many the base model has, 0 as many as
         the adapter reaches. `model` is for KOHYA: "sd1", "sdxl" or "flux"; None takes what the modules say.
         """
-        options = CSaveOptions(
-            dtype=int(dtype), keep_alpha=int(keep_alpha), base=encode(base, "base"), naming=int(peft_names),
-            portable=int(portable), layers=layers, model=encode(model, "model"))
+        options = save_options(dtype, keep_alpha, base, peft_names, portable, layers, model)
         call("loragen_adapters_save", self._handle.pointer, self._sample, encode(path, "path"), int(format),
              byref(options))
 
     def __repr__(self) -> str:
         return f"Adapter({len(self)} tensors)"
+
+
+def save_options(dtype: DType, keep_alpha: bool, base: Path | None, peft_names: bool, portable: bool, layers: int,
+                 model: str | None) -> CSaveOptions:
+    """The options of `Adapter.save` as C has them."""
+    if not -(2**31) <= layers < 2**31:  # ctypes would cut it without a word
+        raise ValueError(f"layers is {layers}; expected the base model's number of layers")
+    return CSaveOptions(
+        dtype=int(dtype), keep_alpha=int(keep_alpha), base=encode(base, "base"), naming=int(peft_names),
+        portable=int(portable), layers=layers, model=encode(model, "model"))
 
 
 def _modules(handle: Handle) -> list[Module]:

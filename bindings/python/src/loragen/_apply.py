@@ -5,8 +5,8 @@ from __future__ import annotations
 from ctypes import byref, pointer
 from enum import IntEnum
 
-from ._adapters import DType, Format, Path
-from ._library import CApplyOptions, CConvertOptions, CSaveOptions, ProblemCallback, call, encode
+from ._adapters import DType, Format, Path, save_options
+from ._library import CApplyOptions, CConvertOptions, ProblemCallback, call, encode
 
 
 class Apply(IntEnum):
@@ -19,13 +19,14 @@ class Apply(IntEnum):
     REMOVE = 4  #: .onnx: takes out what INJECT or INPUTS put in
 
 
-def convert(source: Path, target: Path, format: Format, *, dtype: DType = DType.FLOAT32, keep_alpha: bool = False,
-            base: Path | None = None, peft_names: bool = False, lossy: bool = False) -> list[str]:
+def convert(source: Path, target: Path, format: Format = Format.BY_SUFFIX, *, dtype: DType = DType.FLOAT32,
+            keep_alpha: bool = False, base: Path | None = None, peft_names: bool = False, portable: bool = False,
+            layers: int = 0, model: str | None = None, lossy: bool = False) -> list[str]:
     """Writes an adapter in another format; returns what the new file does not have, a sentence each.
 
     Options are those of `Adapter.save`; `lossy` allows changes of numbers beyond rounding (Q8_0).
     """
-    save = CSaveOptions(dtype=int(dtype), keep_alpha=int(keep_alpha), base=encode(base, "base"), naming=int(peft_names))
+    save = save_options(dtype, keep_alpha, base, peft_names, portable, layers, model)
     notes: list[str] = []
     note = _noting(notes)
     options = CConvertOptions(save=pointer(save), lossy=int(lossy), note=note)

@@ -6,12 +6,12 @@ import ctypes
 import json
 import os
 from collections.abc import Sequence
-from ctypes import byref
+from ctypes import byref, pointer
 from typing import Any
 
 import numpy
 
-from ._adapters import Adapters, DType, Format, Module
+from ._adapters import Adapters, DType, Format, Module, save_options
 from ._library import (
     CFileOptions, CGeneratorInfo, CModule, CRequest, Handle, Owner, call, decode, encode, load_library,
 )
@@ -91,9 +91,14 @@ class Generator(Owner):
         path: str | os.PathLike[str],
         condition: Sequence[float] | numpy.ndarray[Any, Any] | None = None,
         *,
-        format: Format = Format.PEFT,
+        format: Format = Format.BY_SUFFIX,
         dtype: DType = DType.FLOAT32,
         keep_alpha: bool = False,
+        base: str | os.PathLike[str] | None = None,
+        peft_names: bool = False,
+        portable: bool = False,
+        layers: int = 0,
+        model: str | None = None,
         memory_limit: int = 0,
         bits: str | None = None,
         seed: int = 0,
@@ -105,12 +110,13 @@ class Generator(Owner):
     ) -> None:
         """Draws one adapter and writes it while it is made: loragen_generate_file().
 
-        The bytes are those of `generate` and `Adapter.save`. The call holds at most `memory_limit` bytes beside the
+        The bytes are those of `generate` and `Adapter.save`, whose options these are. The call holds at most `memory_limit` bytes beside the
         generator's file (0: no limit), or raises.
         """
         request = _request(condition, bits, seed, 1, steps, guidance, sampler)
+        save = save_options(dtype, keep_alpha, base, peft_names, portable, layers, model)
         options = CFileOptions(
-            format=int(format), dtype=int(dtype), keep_alpha=int(keep_alpha),
+            format=int(format), save=pointer(save),
             sample=_in_range("sample", sample, 0, 2**31 - 1),
             memory_limit=_in_range("memory_limit", memory_limit, 0, 2**64 - 1))
         with progress_function(progress) as function:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from ctypes import (
     CDLL,
     CFUNCTYPE,
@@ -125,7 +126,7 @@ class CApplyOptions(Sized):
 class CFileOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("format", c_int32), ("dtype", c_int32), ("keep_alpha", c_int32), ("sample", c_int32),
-        ("memory_limit", c_uint64),
+        ("memory_limit", c_uint64), ("save", POINTER(CSaveOptions)),
     ]
 
 
@@ -183,25 +184,38 @@ _library: CDLL | None = None
 def load_library(path: str | os.PathLike[str] | None = None) -> CDLL:
     """Loads the library, once per process; every other call does it by itself.
 
-    Looked for in this order: `path`, the environment variable LORAGEN_LIBRARY, the directory of this package, the
-    system's loader.
+    It is `path`, or what the environment variable LORAGEN_LIBRARY names (both absolute), or else the first of: beside this
+    package; in the folders of LD_LIBRARY_PATH; in `lib` of this Python, of ~/.local, /usr/local and /opt/loragen; in the
+    system's folders. Never one from the working folder.
     """
     global _library
     if _library is not None:
         return _library
-    beside = Path(__file__).with_name(NAME)
-    where = path or os.environ.get("LORAGEN_LIBRARY") or (beside if beside.exists() else NAME)
-    try:
-        library = CDLL(os.fspath(where))
-    except OSError as error:
+    chosen = path or os.environ.get("LORAGEN_LIBRARY")
+    if chosen and not os.path.isabs(chosen):
+        raise OSError(f"{os.fspath(chosen)}: a relative path; expected the absolute path of {NAME}")
+    places = [Path(chosen)] if chosen else [folder / NAME for folder in _folders()]
+    where = next((place for place in places if place.exists()), None)
+    if where is None:
         raise OSError(
-            f"{error}. Set LORAGEN_LIBRARY to the path of {NAME}, or install it where the loader looks"
-        ) from None
+            f"{', '.join(map(str, places))}: no such file. Install the library (scripts/install ~/.local), or set "
+            f"LORAGEN_LIBRARY to the absolute path of {NAME}")
+    library = CDLL(os.fspath(where))
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     _library = library
     return library
+
+
+def _folders() -> list[Path]:
+    """Where the library is looked for: absolute folders only."""
+    given = [Path(folder) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
+    prefixes = [Path(sys.prefix), Path(sys.base_prefix), Path("~/.local").expanduser(), Path("/usr/local"),
+                Path("/opt/loragen")]
+    system = [Path("/usr/lib") / f"{os.uname().machine}-linux-gnu", Path("/usr/lib64"), Path("/usr/lib")]
+    folders = [Path(__file__).resolve().parent, *given, *(prefix / "lib" for prefix in prefixes), *system]
+    return list(dict.fromkeys(folder for folder in folders if folder.is_absolute()))
 
 
 def call(name: str, *arguments: Any) -> None:

@@ -157,6 +157,7 @@ pub struct DLManagedTensor {
     _private: [u8; 0],
 }
 
+pub const LORAGEN_FORMAT_BY_SUFFIX: i32 = -1;
 pub const LORAGEN_FORMAT_PEFT: i32 = 0;
 pub const LORAGEN_FORMAT_SAFETENSORS: i32 = 1;
 pub const LORAGEN_FORMAT_ONNX: i32 = 2;
@@ -239,6 +240,7 @@ pub struct loragen_file_options {
     pub keep_alpha: i32,
     pub sample: i32,
     pub memory_limit: u64,
+    pub save: *const loragen_save_options,
 }
 
 extern "C" {

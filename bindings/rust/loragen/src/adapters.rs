@@ -52,6 +52,8 @@ impl Tensor<'_> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// What the suffix of the path says; a path without one is a PEFT folder.
+    BySuffix,
     /// A folder: adapter_config.json and adapter_model.safetensors.
     Peft,
     /// One file with the same keys, layout and origin in its metadata.
@@ -73,6 +75,7 @@ pub enum Format {
 impl Format {
     pub(crate) fn code(self) -> i32 {
         match self {
+            Format::BySuffix => sys::LORAGEN_FORMAT_BY_SUFFIX,
             Format::Peft => sys::LORAGEN_FORMAT_PEFT,
             Format::Safetensors => sys::LORAGEN_FORMAT_SAFETENSORS,
             Format::Onnx => sys::LORAGEN_FORMAT_ONNX,
@@ -263,16 +266,5 @@ impl<'a> Adapter<'a> {
         options.with(|options| {
             check(unsafe { sys::loragen_adapters_save(handle, self.sample, path.as_ptr(), format.code(), options) })
         })
-    }
-}
-
-impl DType {
-    pub(crate) fn code(self) -> i32 {
-        match self {
-            DType::Float32 => sys::LORAGEN_FLOAT32,
-            DType::Float16 => sys::LORAGEN_FLOAT16,
-            DType::BFloat16 => sys::LORAGEN_BFLOAT16,
-            DType::Q8_0 => sys::LORAGEN_Q8_0,
-        }
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn check(status: sys::loragen_status) -> Result<()> {
     if status == sys::LORAGEN_OK {
         return Ok(());
     }
-    // SAFETY: the message is this thread's, and valid until its next call.
+    // SAFETY: the message is this thread's, and valid until its next failed call.
     let message = unsafe { crate::text(sys::loragen_last_error()) }.unwrap_or_default();
     Err(Error::new(status, message.to_owned()))
 }

@@ -165,17 +165,20 @@ impl Generator {
         memory_limit: u64,
     ) -> Result<()> {
         let path = c_path(path.as_ref())?;
-        let options = sys::loragen_file_options {
-            struct_size: size_of::<sys::loragen_file_options>(),
-            format: format.code(),
-            dtype: options.dtype.code(),
-            keep_alpha: options.keep_alpha.into(),
-            sample,
-            memory_limit,
-        };
-        self.ask(request, |c_request| {
-            // SAFETY: everything that the request points to lives until this returns.
-            check(unsafe { sys::loragen_generate_file(self.handle.as_ptr(), c_request, path.as_ptr(), &options) })
+        options.with(|save| {
+            let options = sys::loragen_file_options {
+                struct_size: size_of::<sys::loragen_file_options>(),
+                format: format.code(),
+                dtype: sys::LORAGEN_FLOAT32,
+                keep_alpha: 0,
+                sample,
+                memory_limit,
+                save,
+            };
+            self.ask(request, |c_request| {
+                // SAFETY: everything that the request and the options point to lives until this returns.
+                check(unsafe { sys::loragen_generate_file(self.handle.as_ptr(), c_request, path.as_ptr(), &options) })
+            })
         })
     }
 
