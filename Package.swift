@@ -28,6 +28,9 @@ let openBLAS: [LinkerSetting] = [
     ])
 ]
 
+// Python's regular expressions; its interpreter alone is used, never the compiler to machine code.
+let pcre2: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-l:libpcre2-8.a"])]
+
 let package = Package(
     name: "loragen",
     products: [
@@ -40,6 +43,7 @@ let package = Package(
     ],
     targets: [
         .target(name: "COpenBLAS", cSettings: strictC, linkerSettings: openBLAS),
+        .target(name: "CPCRE2", cSettings: strictC, linkerSettings: pcre2),
         .target(
             name: "CKernels", exclude: ["README.md"],
             cSettings: strictC + [.unsafeFlags(["-O3", "-gdwarf-4"])],
@@ -47,7 +51,8 @@ let package = Package(
         .target(name: "Tensor", dependencies: ["COpenBLAS", "CKernels"], swiftSettings: strict),
         .target(name: "NN", dependencies: ["Tensor"], swiftSettings: strict),
         .systemLibrary(name: "COnnxABI"),
-        .target(name: "Adapters", dependencies: ["Tensor", "NN", "COpenBLAS", "COnnxABI"], swiftSettings: strict),
+        .target(
+            name: "Adapters", dependencies: ["Tensor", "NN", "COpenBLAS", "CPCRE2", "COnnxABI"], swiftSettings: strict),
         .target(name: "Conditions", dependencies: ["Adapters"], swiftSettings: strict),
         .target(name: "Generators", dependencies: ["Conditions"], swiftSettings: strict),
         .systemLibrary(name: "CLoragen", path: "include"),

@@ -50,7 +50,7 @@ extension Layout {
 
     /// The layout of one module alone.
     public func only(_ module: Int) throws(LoragenError) -> Layout {
-        try Layout(modules: [modules[module]], baseModel: baseModel)
+        try holding([modules[module]])
     }
 }
 

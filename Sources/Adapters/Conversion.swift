@@ -40,7 +40,7 @@ public enum Conversion {
         if options.form != .kept, modules.contains(where: { $0.scale != 1 }) {
             add("alpha: the scale goes into lora_B, which is rounded once, and alpha becomes the rank")
         }
-        if options.form != .kept, format != .kohya, Set(modules.map(\.rank)).count > 1 {
+        if options.form != .kept, Set(modules.map(\.rank)).count > 1 {
             add("ranks of single modules: all get the largest, filled up with zeros")
         }
         if [.onnxAdapter, .diffusers, .kohya].contains(format) {

@@ -9,6 +9,7 @@ extension Layout {
     public var json: JSON {
         var object: JSONObject = ["version": .integer(Self.jsonVersion)]
         if let baseModel { object["base_model"] = .string(baseModel) }
+        if let taskType { object["task_type"] = .string(taskType) }
         if !targetModules.isEmpty { object["target_modules"] = JSON(targetModules) }
         object["modules"] = .array(modules.map(\.json))
         return .object(object)
@@ -28,12 +29,16 @@ extension Layout {
                 .version, "\(source): a layout of version \(version); this library knows \(Self.jsonVersion)")
         }
         for member in object.members
-        where !["version", "base_model", "target_modules", "modules"].contains(member.name) {
+        where !["version", "base_model", "task_type", "target_modules", "modules"].contains(member.name) {
             throw LoragenError(.format, "\(source): the layout has an unknown member '\(shortened(member.name))'")
         }
         let base = object["base_model"]
         if let base, base.string == nil {
             throw LoragenError(.format, "\(source): the layout's base_model is \(base.kind); expected a string")
+        }
+        let task = object["task_type"]
+        if let task, task.string == nil {
+            throw LoragenError(.format, "\(source): the layout's task_type is \(task.kind); expected a string")
         }
         guard let list = object["modules"]?.array else {
             throw LoragenError(.format, "\(source): the layout has no array 'modules'")
@@ -49,7 +54,7 @@ extension Layout {
             var modules: [ModuleShape] = []
             modules.reserveCapacity(min(list.count, Self.moduleLimit))
             for (i, entry) in list.enumerated() { modules.append(try ModuleShape(json: entry, place: i)) }
-            try self.init(modules: modules, baseModel: base?.string, targetModules: targets)
+            try self.init(modules: modules, baseModel: base?.string, targetModules: targets, taskType: task?.string)
         } catch {
             throw LoragenError(.format, "\(source): \(error.message)")
         }

@@ -42,19 +42,29 @@ public struct Layout: Equatable, Sendable {
     /// Numbers in one adapter.
     public let valueCount: Int
     /// The base model, as the adapter's config names it.
-    public let baseModel: String?
+    public private(set) var baseModel: String?
+    /// PEFT's `task_type`, "CAUSAL_LM", one of `taskTypes`; `nil` when it is not known.
+    public private(set) var taskType: String?
     /// `target_modules` of the adapter's config, sorted, when it was a list; empty when a writer is to derive it.
     public let targetModules: [String]
 
     /// The most modules and the most values that are accepted.
     public static let moduleLimit = 1 << 17
     public static let valueLimit = 1 << 32
+    public static let taskTypes = [
+        "SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION",
+    ]
 
     /// Sorts the modules and lays their tensors out. Throws `.invalidArgument` when there are none, when a name is given
-    /// twice, or when the limits are passed.
+    /// twice, when the limits are passed, or for a task type that PEFT does not know.
     public init(
-        modules: [ModuleShape], baseModel: String? = nil, targetModules: [String] = []
+        modules: [ModuleShape], baseModel: String? = nil, targetModules: [String] = [], taskType: String? = nil
     ) throws(LoragenError) {
+        if let taskType, !Self.taskTypes.contains(taskType) {
+            throw LoragenError(
+                .invalidArgument,
+                "the task type '\(shortened(taskType))'; expected one of \(Self.taskTypes.joined(separator: " "))")
+        }
         if modules.isEmpty || modules.count > Self.moduleLimit {
             throw LoragenError(
                 .invalidArgument, "a layout of \(modules.count) modules; expected 1 to \(Self.moduleLimit)")
@@ -91,7 +101,20 @@ public struct Layout: Equatable, Sendable {
         self.parts = parts
         valueCount = offset
         self.baseModel = baseModel
+        self.taskType = taskType
         self.targetModules = targetModules.sorted(by: precedes)
+    }
+
+    /// The same modules, said to be of another base model and for another task.
+    public func with(baseModel: String?, taskType: String?) -> Layout {
+        var copy = self
+        (copy.baseModel, copy.taskType) = (baseModel, taskType)
+        return copy
+    }
+
+    /// Other modules of the same base model and for the same task.
+    func holding(_ modules: [ModuleShape], targetModules: [String] = []) throws(LoragenError) -> Layout {
+        try Layout(modules: modules, baseModel: baseModel, targetModules: targetModules, taskType: taskType)
     }
 
     /// The tensor with that PEFT key, `nil` if there is none.
@@ -114,7 +137,7 @@ public struct Layout: Equatable, Sendable {
         var changed: [ModuleShape] = []
         changed.reserveCapacity(modules.count)
         for (module, rank) in zip(modules, ranks) { changed.append(try module.withRank(rank)) }
-        return try Layout(modules: changed, baseModel: baseModel, targetModules: targetModules)
+        return try holding(changed, targetModules: targetModules)
     }
 
     /// The same modules with one rank.

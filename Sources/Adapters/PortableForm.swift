@@ -86,7 +86,7 @@ extension Adapter {
             }
         }
         if modules.count == layout.modules.count { return self }
-        let whole = try Layout(modules: modules, baseModel: layout.baseModel, targetModules: layout.targetModules)
+        let whole = try layout.holding(modules, targetModules: layout.targetModules)
         return try Adapter(layout: whole, metadata: metadata) { target in
             for place in whole.tensors {
                 guard let source = self[place.name] else { continue }

@@ -11,6 +11,8 @@ struct Architecture: Equatable, Sendable {
     let tiesEmbeddings: Bool
     /// How the experts of a mixture are called inside a layer, and their three projections.
     var experts = Experts.qwen
+    /// What stands before "layers" in the names of its language model's modules in Hugging Face.
+    var root = "model."
 
     struct Experts: Equatable, Sendable {
         let path: String
@@ -23,14 +25,18 @@ struct Architecture: Equatable, Sendable {
     }
 
     private init(
-        _ modelType: String, _ gguf: String, permutes: Bool, ties: Bool = false, experts: Experts = .qwen
+        _ modelType: String, _ gguf: String, permutes: Bool, ties: Bool = false, experts: Experts = .qwen,
+        root: String = "model."
     ) {
         self.modelType = modelType
         self.gguf = gguf
         permutesHeads = permutes
         tiesEmbeddings = ties
         self.experts = experts
+        self.root = root
     }
+
+    private static let multimodal = "model.language_model."
 
     static let all: [Architecture] = [
         Architecture("llama", "llama", permutes: true),
@@ -45,12 +51,20 @@ struct Architecture: Equatable, Sendable {
         Architecture("qwen2_moe", "qwen2moe", permutes: false),
         Architecture("qwen3", "qwen3", permutes: false),
         Architecture("qwen3_moe", "qwen3moe", permutes: false),
+        Architecture("qwen3_5_text", "qwen35", permutes: false),
+        Architecture("qwen3_5", "qwen35", permutes: false, root: multimodal),
+        Architecture("qwen3_5_moe_text", "qwen35moe", permutes: false),
+        Architecture("qwen3_5_moe", "qwen35moe", permutes: false, root: multimodal),
+        Architecture("qwen2_vl", "qwen2vl", permutes: false, root: multimodal),
+        Architecture("qwen2_5_vl", "qwen2vl", permutes: false, root: multimodal),
+        Architecture("qwen3_vl", "qwen3vl", permutes: false, root: multimodal),
+        Architecture("qwen3_vl_moe", "qwen3vlmoe", permutes: false, root: multimodal),
         Architecture("gemma", "gemma", permutes: false, ties: true),
         Architecture("gemma2", "gemma2", permutes: false, ties: true),
         Architecture("gemma3_text", "gemma3", permutes: false, ties: true),
-        Architecture("gemma3", "gemma3", permutes: false, ties: true),
+        Architecture("gemma3", "gemma3", permutes: false, ties: true, root: multimodal),
         Architecture("gemma4_text", "gemma4", permutes: false, ties: true),
-        Architecture("gemma4", "gemma4", permutes: false, ties: true),
+        Architecture("gemma4", "gemma4", permutes: false, ties: true, root: multimodal),
         Architecture("phi3", "phi3", permutes: false),
         Architecture("apertus", "apertus", permutes: false),
     ]

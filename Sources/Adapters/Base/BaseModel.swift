@@ -17,6 +17,8 @@ public struct BaseModel: Sendable {
     /// Row-major shapes of the tensors, when the base is a GGUF file.
     let shapes: [String: [Int]]?
     let expertNames: Architecture.Experts
+    /// What stands before "layers" in the names of its modules.
+    let root: String
 
     /// Reads a GGUF file, a `config.json`, a folder with one, or a text such as
     /// `architecture=llama,heads=32,kv-heads=8,permute=yes,tied=no,experts=0`.
@@ -61,6 +63,7 @@ public struct BaseModel: Sendable {
         tiesEmbeddings = file.tensor("output.weight") == nil
         experts = try count("expert_count")
         expertNames = name == "llama" ? .mixtral : known.experts
+        root = known.root
         source = file.path
         shapes = Dictionary(file.tensors.map { ($0.name, $0.shape) }) { first, _ in first }
     }
@@ -96,6 +99,7 @@ public struct BaseModel: Sendable {
             json["tie_word_embeddings"]?.bool ?? text["tie_word_embeddings"]?.bool ?? known.tiesEmbeddings
         experts = try count("num_local_experts", "num_experts", "n_routed_experts")
         expertNames = known.experts
+        root = known.root
         source = path
         shapes = nil
     }
@@ -138,6 +142,7 @@ public struct BaseModel: Sendable {
         tiesEmbeddings = try flag("tied") ?? known.tiesEmbeddings
         experts = try count("experts") ?? 0
         expertNames = experts > 0 && known.gguf == "llama" ? .mixtral : known.experts
+        root = known.root
         source = "the base model '\(text)'"
         shapes = nil
     }

@@ -3,15 +3,13 @@ import Tensor
 /// What `adapter_config.json` says, as far as it bears on the numbers. PEFT 0.21.2, LoraConfig.
 struct PEFTConfig {
     static let fileName = "adapter_config.json"
-    private static let taskTypes = [
-        "SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION",
-    ]
 
     let source: String
     let rank: Int
     let alpha: Double
     let scaling: ModuleScaling
     let baseModel: String?
+    let taskType: String?
     let targets: PEFTTargets
     /// Parameters that are adapted without a module of their own: experts.
     let targetParameters: [String]
@@ -19,7 +17,8 @@ struct PEFTConfig {
     let version: (major: Int, minor: Int)?
     /// DoRA.
     let usesMagnitudes: Bool
-    /// The linear layers keep their weights transposed.
+    /// `fan_in_fan_out`: layers that are Conv1D keep their weights transposed. PEFT looks at each layer and resets the flag
+    /// where it is none, and so does `isConv1D`.
     let isTransposed: Bool
     private let rankPattern: PEFTPatterns
     private let alphaPattern: PEFTPatterns
@@ -68,12 +67,13 @@ struct PEFTConfig {
         targets = try PEFTTargets(json, isOptional: !targetParameters.isEmpty, source: source)
         usesMagnitudes = try Self.flag(json, "use_dora", source)
         isTransposed = try Self.flag(json, "fan_in_fan_out", source)
-        var metadata: [String: String] = [:]
         switch json["task_type"] ?? .null {
-        case .null: break
-        case .string(let task) where Self.taskTypes.contains(task): metadata["peft.task_type"] = task
-        default: throw Self.wrong(json, "task_type", "null or one of \(Self.taskTypes.joined(separator: " "))", source)
+        case .null: taskType = nil
+        case .string(let task) where Layout.taskTypes.contains(task): taskType = task
+        default:
+            throw Self.wrong(json, "task_type", "null or one of \(Layout.taskTypes.joined(separator: " "))", source)
         }
+        var metadata: [String: String] = [:]
         if let revision = json["revision"]?.string { metadata["peft.revision"] = revision }
         self.metadata = metadata
     }
@@ -81,7 +81,7 @@ struct PEFTConfig {
     /// Rank and alpha of a module, by the patterns or the general values.
     func rankAndAlpha(of module: String) throws(LoragenError) -> (rank: Int, alpha: Double) {
         var rank = rank
-        if let value = rankPattern.value(for: module) {
+        if let value = try rankPattern.value(for: module) {
             guard let whole = Int(exactly: value), whole >= 1, whole <= ModuleShape.rankLimit else {
                 throw LoragenError(
                     .format,
@@ -90,7 +90,14 @@ struct PEFTConfig {
             }
             rank = whole
         }
-        return (rank, alphaPattern.value(for: module) ?? alpha)
+        return (rank, try alphaPattern.value(for: module) ?? alpha)
+    }
+
+    /// Whether a module is transformers' Conv1D by its name: GPT-2 and its kin (openai-gpt, imagegpt, decision transformer,
+    /// CLVP) alone have them, under these.
+    static func isConv1D(_ module: String) -> Bool {
+        let last = module.utf8.lastIndex(of: UInt8(ascii: ".")).map { module[module.utf8.index(after: $0)...] }
+        return ["c_attn", "q_attn", "c_proj", "c_fc"].contains(last ?? module[...])
     }
 
     static func wrong(_ json: JSON, _ field: String, _ expected: String, _ source: String) -> LoragenError {

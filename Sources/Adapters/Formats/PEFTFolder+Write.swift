@@ -37,7 +37,7 @@ extension Adapter {
             DiffusionName(module.name).flatMap { module.name.hasPrefix($0.component.rawValue + ".") ? $0 : nil }
         }
         let components = Set(names.map { $0?.component })
-        guard let component = components.first(where: { $0 != nil }) ?? nil else { return self }
+        guard let component = names.lazy.compactMap({ $0?.component }).first else { return self }
         if components.count > 1 {
             throw LoragenError(
                 .unsupported,
@@ -49,7 +49,7 @@ extension Adapter {
         for module in layout.modules {
             modules.append(try module.named(String(module.name.dropFirst(component.rawValue.count + 1))))
         }
-        let renamed = try Layout(modules: modules, baseModel: layout.baseModel)
+        let renamed = try layout.holding(modules)
         // The order of the keys is the same.
         return try Adapter(layout: renamed, metadata: metadata) { target in _ = target.update(fromContentsOf: values) }
     }
@@ -67,13 +67,16 @@ extension PEFTConfig {
         // Older adapters of this library say it here alone.
         let isTransposed =
             linear.contains { $0.kind == .transposedLinear } || metadata["peft.fan_in_fan_out"] == "true"
-        if isTransposed, let odd = linear.first(where: { $0.kind == .linear }),
-            linear.contains(where: { $0.kind == .transposedLinear })
+        // PEFT resets the flag at a layer that keeps its weight as [out, in], so a mixture needs no second adapter; but this
+        // library tells the two by their names.
+        if isTransposed, let odd = linear.first(where: { ($0.kind == .transposedLinear) != isConv1D($0.name) }),
+            linear.contains(where: { $0.kind != odd.kind })
         {
             throw LoragenError(
                 .unsupported,
                 "a PEFT config has one fan_in_fan_out for all linear layers, and module '\(odd.name)' keeps its weight as "
-                    + "[out, in] where others keep it transposed; write them as two adapters")
+                    + "\(odd.kind == .linear ? "[out, in] where others keep it transposed" : "[in, out] where others do not")"
+                    + "; write them as two adapters")
         }
         let hasMagnitudes = layout.modules.contains(where: \.hasMagnitude)
         if hasMagnitudes, let plain = layout.modules.first(where: { !$0.hasMagnitude }) {
@@ -124,7 +127,8 @@ extension PEFTConfig {
             ("rank_pattern", .object(rankPattern)),
             ("revision", metadata["peft.revision"].map { .string($0) } ?? .null),
             ("target_modules", JSON(targetModules(of: layout))),
-            ("task_type", metadata["peft.task_type"].map { .string($0) } ?? .null),
+            // Older files of this library have it in their metadata alone.
+            ("task_type", (layout.taskType ?? metadata["peft.task_type"]).map { .string($0) } ?? .null),
             ("use_dora", .bool(hasMagnitudes)),
             ("use_rslora", .bool(isStabilised)),
         ]

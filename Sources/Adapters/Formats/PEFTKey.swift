@@ -162,9 +162,9 @@ struct PEFTParts<Value> {
                 "\(source): module '\(shortened(name))' has lora_A \(a.shape) and lora_B \(b.shape); with rank \(rank) of "
                     + "\(config.source) expected [\(rank), in\(spots)] and [out, \(rank)\(ones)]")
         }
+        let isTransposed = config.isTransposed && PEFTConfig.isConv1D(name)
         let kind: ModuleKind =
-            isEmbedding
-            ? .embedding : !kernel.isEmpty ? .convolution : config.isTransposed ? .transposedLinear : .linear
+            isEmbedding ? .embedding : !kernel.isEmpty ? .convolution : isTransposed ? .transposedLinear : .linear
         let module: ModuleShape
         do throws(LoragenError) {
             module = try ModuleShape(

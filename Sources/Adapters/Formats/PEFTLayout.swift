@@ -22,12 +22,14 @@ extension PEFTFolder {
     ) throws(LoragenError) -> Layout {
         var modules: [ModuleShape] = []
         modules.reserveCapacity(parts.count)
-        for (name, part) in parts {
+        for (name, part) in parts.sorted(by: { precedes($0.key.text, $1.key.text) }) {
             modules.append(try part.module(name.text, config: config, source: source))
         }
         do throws(LoragenError) {
             for fused in experts { modules += try fused.modules() }
-            return try Layout(modules: modules, baseModel: config.baseModel, targetModules: config.targets.plainList)
+            return try Layout(
+                modules: modules, baseModel: config.baseModel, targetModules: config.targets.plainList,
+                taskType: config.taskType)
         } catch {
             throw LoragenError(.unsupported, "\(source): \(error.message)")
         }

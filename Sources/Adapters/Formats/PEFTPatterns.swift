@@ -17,17 +17,16 @@ struct PEFTPatterns {
                         "\(source): '\(field)' gives '\(shortened(member.name))' \(member.value.kind); expected a number"
                     )
                 }
-                guard let pattern = PythonPattern("(.*\\.)?(\(member.name))") else {
-                    throw LoragenError(
-                        .unsupported,
-                        "\(source): the key '\(shortened(member.name))' of '\(field)' is a regular expression that this "
-                            + "library does not read; write module names or their endings there")
-                }
+                let pattern = try PythonPattern(
+                    "(.*\\.)?(\(member.name))$", .start, source: "\(source): a key of '\(field)'")
                 patterns.append((pattern, value))
             }
         }
         self.patterns = patterns
     }
 
-    func value(for module: String) -> Double? { patterns.first { $0.0.matches(module) }?.1 }
+    func value(for module: String) throws(LoragenError) -> Double? {
+        for (pattern, value) in patterns where try pattern.matches(module) { return value }
+        return nil
+    }
 }

@@ -5,14 +5,14 @@ import Tensor
 struct PEFTTargets {
     private enum Names {
         case list([String])
-        case pattern(PythonPattern, String)
+        case pattern(PythonPattern)
         /// Every Linear and Conv1D but the output layer.
         case allLinear
 
-        func contains(_ module: ModuleShape) -> Bool {
+        func contains(_ module: ModuleShape) throws(LoragenError) -> Bool {
             switch self {
             case .list(let list): list.contains { $0 == module.name || module.name.hasSuffix("." + $0) }
-            case .pattern(let pattern, _): pattern.matches(module.name)
+            case .pattern(let pattern): try pattern.matches(module.name)
             case .allLinear:
                 (module.kind == .linear || module.kind == .transposedLinear)
                     && module.name.split(separator: ".").last != "lm_head"
@@ -59,13 +59,7 @@ struct PEFTTargets {
         case .null: return nil
         case .string(let text) where text.lowercased() == "all-linear" && field == "target_modules": return .allLinear
         case .string(let text) where !text.isEmpty:
-            guard let pattern = PythonPattern(text) else {
-                throw LoragenError(
-                    .unsupported,
-                    "\(source): '\(field)' is the regular expression '\(shortened(text))', which this library does not "
-                        + "read; write a list of module names or their endings there")
-            }
-            return .pattern(pattern, text)
+            return .pattern(try PythonPattern(text, source: "\(source): '\(field)'"))
         case .array(let list) where list.isEmpty && isOptional: return nil
         case .array(let list) where !list.isEmpty && list.allSatisfy({ $0.string?.isEmpty == false }):
             return .list(list.compactMap(\.string).sorted(by: precedes))
@@ -87,8 +81,8 @@ struct PEFTTargets {
                 "\(source): \(reason) module '\(module.name)', whose tensors are in the adapter; PEFT would ignore them. Name "
                     + "it there, or leave its tensors out")
         }
-        if !targets.contains(module) { throw ignored("'target_modules' does not name") }
-        if let excluded, excluded.contains(module) { throw ignored("'exclude_modules' names") }
+        if try !targets.contains(module) { throw ignored("'target_modules' does not name") }
+        if let excluded, try excluded.contains(module) { throw ignored("'exclude_modules' names") }
         guard case .list = targets, let layers else { return }
         guard let layer = layer(of: module.name) else {
             throw ignored("'layers_to_transform' is given, and PEFT finds no layer in the name of")

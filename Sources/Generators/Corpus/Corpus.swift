@@ -130,14 +130,18 @@ public final class Corpus: Sendable {
                             ?? error
                     }
                 }
-                if let layout { layouts.append(("\(path)/\(item.entry.path)", layout)) } else { sound = false }
+                if let layout {
+                    layouts.append(("\(path)/\(item.entry.path)", layout.declared(by: item.entry)))
+                } else {
+                    sound = false
+                }
             }
             guard let first = layouts.first else {
                 if sound { _ = problem(LoragenError(.format, "\(path): the corpus has no adapters")) }
                 return nil
             }
             // Adapters whose config names no base model go with any.
-            let based = layouts.first { $0.layout.baseModel != nil } ?? first
+            let based = layouts.first { BaseName.canonical($0.layout.baseModel) != nil } ?? first
             var ranks = first.layout.modules.map(\.rank)
             var isRecut = false
             for (name, layout) in layouts {
@@ -152,7 +156,7 @@ public final class Corpus: Sendable {
                 for (i, module) in layout.modules.enumerated() { ranks[i] = max(ranks[i], module.rank) }
             }
             let layout = try attempt { () throws(LoragenError) in
-                isRecut ? try first.layout.withRanks(ranks) : first.layout
+                try (isRecut ? first.layout.withRanks(ranks) : first.layout).sharing(layouts.map(\.layout))
             }
             guard sound, let layout else { return nil }
             return Parts(entries: listed.map(\.entry), layout: layout, isRecut: isRecut, source: source)
@@ -162,8 +166,10 @@ public final class Corpus: Sendable {
     }
 
     private static func baseDifference(_ layout: Layout, _ expected: Layout) -> String? {
-        guard let base = layout.baseModel, let other = expected.baseModel, base != other else { return nil }
-        return "its base model is \"\(base)\" where \"\(other)\" is expected"
+        guard let base = layout.baseModel, let other = expected.baseModel, !BaseName.agree(base, other) else {
+            return nil
+        }
+        return "its base model is \"\(base)\" where \"\(other)\" is expected; \(BaseName.advice)"
     }
 
     /// What no single line shows: repeated paths, tasks in two splits, conditions that do not fit together.

@@ -43,6 +43,8 @@ public struct CorpusEntry: Sendable, Equatable {
     public var bits: String?
     public var vector: [Float]?
     public var scores: [String: Double] = [:]
+    /// The base model that the adapter is for, whatever its config calls it.
+    public var baseModel: String?
 
     /// The condition as numbers: bits become 0 and 1.
     public var condition: [Float]? {
@@ -65,7 +67,7 @@ public struct CorpusEntry: Sendable, Equatable {
             }
             return text
         }
-        let known = ["path", "task", "run", "split", "bits", "condition", "text", "scores"]
+        let known = ["path", "task", "run", "split", "bits", "condition", "text", "scores", "base_model"]
         for member in object.members where !known.contains(member.name) {
             let list = known.map { "\"\($0)\"" }.joined(separator: ", ")
             throw LoragenError(.format, "\(place): unknown field \"\(member.name)\"; a line may have \(list)")
@@ -91,6 +93,7 @@ public struct CorpusEntry: Sendable, Equatable {
             }
             self.split = split
         }
+        baseModel = try text("base_model")
         bits = try text("bits")
         if let bits, !bits.utf8.allSatisfy({ $0 == UInt8(ascii: "0") || $0 == UInt8(ascii: "1") }) {
             throw LoragenError(.format, "\(place), field \"bits\": \"\(bits)\" has other characters than 0 and 1")
@@ -149,6 +152,7 @@ public struct CorpusEntry: Sendable, Equatable {
         if let bits { object["bits"] = .string(bits) }
         if let vector { object["condition"] = .array(vector.map { .number(Double($0)) }) }
         if let text { object["text"] = .string(text) }
+        if let baseModel { object["base_model"] = .string(baseModel) }
         if !scores.isEmpty {
             var values = JSONObject()
             for (name, score) in scores.sorted(by: { $0.key < $1.key }) { values[name] = .number(score) }

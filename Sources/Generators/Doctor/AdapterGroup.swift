@@ -14,7 +14,7 @@ public final class AdapterGroup {
         let hash: String
     }
 
-    let baseModel: String?
+    private(set) var baseModel: String?
     var modules: [ModuleShape] { like.modules }
     private let like: Layout
     private(set) var members: [Member] = []
@@ -47,10 +47,11 @@ public final class AdapterGroup {
     var isExact: Bool { sketch == nil }
 
     func fits(_ layout: Layout) -> Bool {
-        layout.baseModel == baseModel && layout.difference(from: like, ignoringRank: true) == nil
+        BaseName.agree(layout.baseModel, baseModel) && layout.difference(from: like, ignoringRank: true) == nil
     }
 
     func add(_ reading: Reading) {
+        if BaseName.canonical(baseModel) == nil { baseModel = reading.layout.baseModel }
         let update = reading.update
         var use = 0.0
         for (i, module) in update.modules.enumerated() {
@@ -136,7 +137,7 @@ struct Reading {
         let adapter = try collection.read(item)
         defer { withExtendedLifetime(adapter) {} }
         self.item = item
-        layout = adapter.layout
+        layout = adapter.layout.declared(by: item.entry)
         ranks = layout.modules.map(\.rank)
         update = try Update(adapter)
         var hasher = SHA256()

@@ -218,7 +218,7 @@ extension Diagnosis.Chart {
                     "Rank \(largest) is not used: rank \(needed) keeps 99 % of every module's update",
                     "Train with a smaller rank, or re-cut: the adapters become \(largest / needed) times smaller."))
         }
-        if group.baseModel == nil {
+        if BaseName.canonical(group.baseModel) == nil {
             findings.append(
                 Finding(
                     .note, "base-unnamed", "The adapters do not name their base model",

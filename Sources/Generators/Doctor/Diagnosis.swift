@@ -52,7 +52,8 @@ public struct Diagnosis {
                 Finding(
                     .warning, "several-groups",
                     "\(groups.count) groups that cannot be trained together: \(list)",
-                    "Give each base model and set of target modules a folder and a generator of its own."))
+                    "Give each base model and set of target modules a folder and a generator of its own; \(BaseName.advice)."
+                ))
         }
         var charts: [Chart] = []
         var reporter = ProgressReporter(progress)

@@ -169,12 +169,34 @@ import Testing
         let plain = try ModuleShape(name: "h.0.q", inputs: 3, outputs: 2, rank: 1, alpha: 1)
         let turned = try ModuleShape(
             name: "h.0.c_attn", kind: .transposedLinear, inputs: 3, outputs: 2, rank: 1, alpha: 1)
+        let odd = try ModuleShape(name: "h.0.c_fc", inputs: 3, outputs: 2, rank: 1, alpha: 1)
         let dora = try ModuleShape(name: "h.0.k", inputs: 3, outputs: 2, rank: 1, alpha: 1, hasMagnitude: true)
-        #expect(contains(failure { try write([plain, turned]) }.message, "'h.0.q' keeps its weight as [out, in]"))
+        #expect(contains(failure { try write([odd, turned]) }.message, "'h.0.c_fc' keeps its weight as [out, in]"))
         #expect(contains(failure { try write([plain, dora]) }.message, "'h.0.q' is without magnitudes"))
         #expect(scratch.names == [])
         try write([turned])
         #expect(try JSON.read(path: scratch("a/adapter_config.json"))["fan_in_fan_out"] == true)
+        // PEFT looks at each layer, so these go together.
+        try write([plain, turned])
+        #expect(try PEFTFolder.readHeader(path: scratch("a")).modules.map(\.kind) == [.transposedLinear, .linear])
+    }
+
+    @Test("fan_in_fan_out turns Conv1D alone: PEFT resets it on an ordinary linear layer") func fanInFanOut() throws {
+        let scratch = try Scratch()
+        for (name, kind) in [
+            ("model.layers.0.self_attn.q_proj", ModuleKind.linear), ("encoder.layer.0.attention.self.query", .linear),
+            ("transformer.h.0.attn.c_attn", .transposedLinear), ("c_fc", .transposedLinear), ("h.0.xc_fc", .linear),
+        ] {
+            let module = try ModuleShape(name: name, inputs: 6, outputs: 4, rank: 2, alpha: 2)
+            let layout = try Layout(modules: [module])
+            let adapter = try Adapter(layout: layout, values: [Float](repeating: 1, count: layout.valueCount))
+            try adapter.write(to: scratch("a"), format: .peft)
+            var config = try #require(try JSON.read(path: scratch("a/adapter_config.json")).object)
+            config["fan_in_fan_out"] = true
+            try AdaptersTests.write(try JSON.object(config).text(), to: scratch("a/adapter_config.json"))
+            let back = try #require(try PEFTFolder.readHeader(path: scratch("a")).modules.first)
+            #expect(back.kind == kind && back.inputs == 6 && back.outputs == 4, "\(name)")
+        }
     }
 
     @Test("Portable: zeros where layers lack a module, a server's rank, and a reason for what it cannot hold")

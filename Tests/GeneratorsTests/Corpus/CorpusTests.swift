@@ -163,6 +163,54 @@ private struct Small {
         }
     }
 
+    @Test("One base model under several names: the surely equal are, others are declared", arguments: [true, false])
+    func baseNames(declared: Bool) throws {
+        let names = [
+            "", "Meta-Llama/Llama-3.1-8B", "meta-llama/llama-3.1-8b/",
+            "/root/.cache/huggingface/hub/models--meta-llama--Llama-3.1-8B/snapshots/d04e",
+            "unsloth/meta-llama-3.1-8b-bnb-4bit",
+        ]
+        let lines = names.indices.map { i -> [String: Any] in
+            Synthetic.line(i, declared && i == 4 ? ["base_model": "meta-llama/Llama-3.1-8B"] : [:])
+        }
+        let scratch = try Scratch()
+        for (i, name) in names.enumerated() {
+            try Synthetic.write(try randomAdapter(seed: UInt64(i), base: name), to: scratch("c/t\(i)"))
+        }
+        try write(try Synthetic.manifest(lines), to: scratch("c/corpus.jsonl"))
+        let diagnosis = try Diagnosis(path: scratch("c"))
+        if declared {
+            #expect(try Corpus(path: scratch("c")).layout.baseModel == names[1])
+            #expect(diagnosis.charts.count == 1)
+        } else {
+            expectFailure(.mismatch, "t4", "bnb-4bit", "\"base_model\"") { _ = try Corpus(path: scratch("c")) }
+            #expect(diagnosis.charts.count == 2)
+        }
+    }
+
+    @Test("The task type that all adapters name comes out of the generator, and one that they differ in does not")
+    func taskType() throws {
+        for (types, expected) in [
+            (["CAUSAL_LM", nil], "CAUSAL_LM"), (["CAUSAL_LM", "SEQ_CLS"], nil), ([nil, nil], nil),
+        ] {
+            let scratch = try Scratch()
+            for i in 0..<4 {
+                try Synthetic.write(try Synthetic.adapter(Synthetic.bits(i)), to: scratch("c/t\(i)"))
+                guard let type = types[i % 2] else { continue }
+                let path = scratch("c/t\(i)/adapter_config.json")
+                var config = try #require(try JSON.read(path: path).object)
+                config["task_type"] = .string(type)
+                try write(try JSON.object(config).text(), to: path)
+            }
+            let corpus = try Corpus(path: scratch("c"))
+            #expect(corpus.layout.taskType == expected)
+            try trainGenerator(corpus: corpus, path: scratch("g"), options: tinyOptions(method: "mean"))
+            let adapter = try #require(try Generator(path: scratch("g")).generate(GenerationRequest()).first)
+            try adapter.write(to: scratch("out"), format: .peft)
+            #expect(try JSON.read(path: scratch("out/adapter_config.json"))["task_type"]?.string == expected)
+        }
+    }
+
     @Test func `an adapter without a module, or with one of another shape, is refused`() throws {
         for shapes in [
             [("layers.0.q", 6, 8), ("layers.0.v", 6, 5)],

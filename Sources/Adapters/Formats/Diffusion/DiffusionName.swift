@@ -86,8 +86,9 @@ extension Layout {
             }
             names.append(name)
         }
-        if let twice = Dictionary(grouping: names, by: \.self).first(where: { $0.value.count > 1 }) {
-            throw LoragenError(.unsupported, "module '\(twice.key.text)' is there under two names; leave one out")
+        var seen: Set<DiffusionName> = []
+        for name in names where !seen.insert(name).inserted {
+            throw LoragenError(.unsupported, "module '\(name.text)' is there under two names; leave one out")
         }
         return names
     }

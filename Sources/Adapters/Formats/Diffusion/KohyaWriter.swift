@@ -6,8 +6,8 @@ public enum KohyaFile {
     /// Writes one file, for Stable Diffusion 1, SDXL or Flux. Throws `.unsupported` for what hosts of such files drop or
     /// misread, with the reason; `.io`, `.nonFinite` (also for values beyond the range of F16), `.invalidArgument`.
     ///
-    /// With one rank for all modules alpha is the rank and the scale is inside `lora_up`. With several no alpha is written,
-    /// because diffusers (0.42) gives attention the most common alpha of the file whatever its own says.
+    /// All modules get one rank and one alpha, the rank, with the scale inside `lora_up`: diffusers (0.42) gives attention the
+    /// most common alpha of the file whatever its own says, and before August 2026 misread ranks that differ.
     public static func write(
         _ adapter: Adapter, to path: String, options: WriteOptions = WriteOptions()
     ) throws(LoragenError) {
@@ -27,15 +27,15 @@ public enum KohyaFile {
         }
         let scales = Set(layout.modules.map(\.scale))
         let ranks = Set(layout.modules.map(\.rank))
-        if options.form == .kept, scales.count > 1 || ranks.count > 1 && scales != [1] {
+        if options.form == .kept, scales.count > 1 || ranks.count > 1 {
             throw LoragenError(
                 .unsupported,
                 "the modules have \(ranks.count) ranks and \(scales.count) scales, and diffusers misreads alphas that differ; "
                     + "write the adapter with its scale in the weights")
         }
-        let image = KohyaImage(adapter: adapter, names: names, options: options)
+        let image = KohyaImage(image: try AdapterImage(adapter, options), names: names, options: options)
         defer { withExtendedLifetime(image) {} }
-        var writer = SafetensorsWriter(metadata: metadata(adapter, model, ranks: ranks, options))
+        var writer = SafetensorsWriter(metadata: metadata(image.image, model))
         switch model {
         case .pixart:
             throw LoragenError(
@@ -45,7 +45,7 @@ public enum KohyaFile {
         case .stableDiffusion1, .stableDiffusionXL:
             for i in names.indices {
                 let name = try flatName(of: names[i], model)
-                try image.add(name, module: i, hasAlpha: ranks.count == 1, to: &writer)
+                try image.add(name, module: i, to: &writer)
             }
         case .flux: try image.addFlux(to: &writer)
         }
@@ -77,14 +77,14 @@ public enum KohyaFile {
     }
 
     /// What UIs guess the base model and the title from. Keys that the adapter brings of its own stay; no dates.
-    private static func metadata(
-        _ adapter: Adapter, _ model: DiffusionModel, ranks: Set<Int>, _ options: WriteOptions
-    ) -> [String: String] {
-        var metadata = adapter.metadata.filter { !$0.key.hasPrefix("peft.") }
+    private static func metadata(_ image: AdapterImage, _ model: DiffusionModel) -> [String: String] {
+        var metadata = image.adapter.metadata.filter { !$0.key.hasPrefix("peft.") }
+        let first = image.layout.modules.first
+        // Of a source's own keys these would speak of another rank.
+        for key in ["ss_network_dim", "ss_network_alpha"] { metadata[key] = nil }
         let defaults: [(String, String?)] = [
-            ("ss_network_module", "networks.lora"),
-            ("ss_network_dim", ranks.count == 1 ? ranks.first.map(String.init) : "Dynamic"),
-            ("ss_network_alpha", ranks.count == 1 ? ranks.first.map { String($0) } : "Dynamic"),
+            ("ss_network_module", "networks.lora"), ("ss_network_dim", first.map { String($0.rank) }),
+            ("ss_network_alpha", first.map { String($0.scale * Double($0.rank)) }),
             ("ss_base_model_version", model.labels?.version), ("modelspec.sai_model_spec", "1.0.1"),
             ("modelspec.architecture", model.labels?.architecture),
             ("modelspec.implementation", model.labels?.implementation),
@@ -99,11 +99,11 @@ public enum KohyaFile {
 
 /// The tensors of a kohya file, made from an adapter that must live until they are written.
 private struct KohyaImage {
-    let adapter: Adapter
+    let image: AdapterImage
     let names: [DiffusionName]
     let options: WriteOptions
 
-    private func factor(_ module: ModuleShape) -> Double { options.form == .kept ? 1 : module.scale }
+    private var adapter: Adapter { image.adapter }
 
     private func addAlpha(_ name: String, rows: Int, scale: Double, to writer: inout SafetensorsWriter)
         throws(LoragenError)
@@ -112,18 +112,15 @@ private struct KohyaImage {
     }
 
     /// One module under its own name.
-    func add(
-        _ name: String, module index: Int, hasAlpha: Bool, to writer: inout SafetensorsWriter
-    ) throws(LoragenError) {
-        let module = adapter.layout.modules[index]
+    func add(_ name: String, module index: Int, to writer: inout SafetensorsWriter) throws(LoragenError) {
+        let module = image.layout.modules[index]
         let parts = adapter.layout.parts[index]
         let (a, b) = (adapter.tensor(at: parts.a), adapter.tensor(at: parts.b))
         try writer.add(name + ".lora_down.weight", shape: a.shape, floats: a.values, as: options.type)
         try writer.add(
-            name + ".lora_up.weight", shape: b.shape, floats: b.values, as: options.type, scale: factor(module))
-        if hasAlpha {
-            try addAlpha(name, rows: module.rank, scale: options.form == .kept ? module.scale : 1, to: &writer)
-        }
+            name + ".lora_up.weight", shape: b.shape, floats: b.values, as: options.type,
+            scale: image.factor(of: parts.b))
+        try addAlpha(name, rows: module.rank, scale: module.scale, to: &writer)
     }
 
     /// Flux: the parts of a fused matrix become one module, block by block, with zeros where the adapter has no part.
@@ -131,7 +128,7 @@ private struct KohyaImage {
         var fused: [String: (fusion: FluxNames.Fusion, parts: [Int: Int])] = [:]
         for (i, name) in names.enumerated() {
             if name.component == .textEncoder {
-                try add(KohyaFile.textEncoderName(name), module: i, hasAlpha: true, to: &writer)
+                try add(KohyaFile.textEncoderName(name), module: i, to: &writer)
                 continue
             }
             guard name.component == .transformer, let place = FluxNames.place(of: name.path),
@@ -163,7 +160,8 @@ private struct KohyaImage {
         // Sizes come from checked modules: at most 4 · 2^14 ranks and 4 · 2^32 outputs, so no product overflows.
         try Memory.require(
             rows * max(inputs, total), of: Float.self, for: "'\(name)', which has all parts of a matrix,")
-        let (held, type, kept) = (adapter, options.type, options.form == .kept)
+        let (held, type) = (adapter, options.type)
+        let scales = parts.mapValues { image.factor(of: held.layout.parts[$0].b) }
         try writer.add(name + ".lora_down.weight", type: type, shape: [rows, inputs]) { (sink) throws(LoragenError) in
             var values = [Float](repeating: 0, count: rows * inputs)
             for (part, index) in parts {
@@ -178,7 +176,7 @@ private struct KohyaImage {
             for (part, size) in outputs.enumerated() {
                 if let index = parts[part] {
                     let factors = held.factors(of: index, group: 0)
-                    let (own, scale) = (factors.module.rank, kept ? 1 : factors.module.scale)
+                    let (own, scale) = (factors.module.rank, scales[part] ?? 1)
                     for i in 0..<size {
                         for k in 0..<own {
                             values[(row + i) * rows + part * rank + k] = Float(
@@ -191,7 +189,7 @@ private struct KohyaImage {
             try FloatEncoder(type: type, scale: 1, name: name).encode(values, to: sink)
         }
         // alpha is divided by the rows of lora_down, all parts together.
-        try addAlpha(name, rows: rows, scale: kept ? modules.values.first?.scale ?? 1 : 1, to: &writer)
+        try addAlpha(name, rows: rows, scale: image.layout.modules.first?.scale ?? 1, to: &writer)
     }
 }
 

@@ -40,7 +40,7 @@ extension GGUFAdapter {
         do throws(LoragenError) {
             layout = try Layout(
                 modules: modules, baseModel: file.values["general.base_model.0.name"]?.string,
-                targetModules: storedLayout(file)?.targetModules ?? [])
+                targetModules: storedLayout(file)?.targetModules ?? [], taskType: storedLayout(file)?.taskType)
         } catch { throw LoragenError(.unsupported, "\(path): \(error.message)") }
         let places = Dictionary(named.map { (ByteKey($0.name), $0.place) }) { first, _ in first }
         var metadata: [String: String] = [:]
@@ -158,7 +158,7 @@ extension GGUFAdapter {
         }
         if sides.isEmpty { throw LoragenError(.format, "\(file.path): there is no tensor in it") }
         var pairs: [String: Pair] = [:]
-        for (name, side) in sides {
+        for (name, side) in sides.sorted(by: { precedes($0.key, $1.key) }) {
             guard let a = side.a, let b = side.b else {
                 throw LoragenError(
                     .format, "\(file.path): '\(name)' has no \(side.a == nil ? "lora_a" : "lora_b")")
@@ -223,12 +223,12 @@ extension GGUFAdapter {
                 }
                 named.append((module.name, place))
             }
-            if let rest = expected.first {
+            if let rest = expected.min(by: { precedes($0.tensor, $1.tensor) }) {
                 throw LoragenError(.format, "\(file.path): tensor '\(rest.tensor)' is not in the file's layout")
             }
             return named
         }
-        for place in expected {
+        for place in expected.sorted(by: { ($0.tensor, $0.expert ?? 0) < ($1.tensor, $1.expert ?? 0) }) {
             guard let name = GGUFNames.module(of: place.tensor, expert: place.expert, base: base) else {
                 throw LoragenError(
                     .unsupported,

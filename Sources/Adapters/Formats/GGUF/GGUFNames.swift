@@ -16,6 +16,7 @@ enum GGUFNames {
         ("mlp.gate", "ffn_gate_inp"), ("block_sparse_moe.gate", "ffn_gate_inp"),
         ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"), ("mlp.shared_expert.up_proj", "ffn_up_shexp"),
         ("mlp.shared_expert.down_proj", "ffn_down_shexp"), ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
+        ("per_layer_input_gate", "inp_gate"), ("per_layer_projection", "proj"),
     ]
     private static let experts = ["gate": "ffn_gate_exps", "up": "ffn_up_exps", "down": "ffn_down_exps"]
     private static let prefixes = ["model.language_model.", "language_model.model.", "model."]
@@ -53,13 +54,13 @@ enum GGUFNames {
     /// The module whose weight a tensor is, in the names that the base model's architecture has in Hugging Face.
     static func module(of tensor: String, expert: Int?, base: BaseModel) -> String? {
         if tensor == "output.weight" { return "lm_head" }
-        if tensor == "token_embd.weight" { return "model.embed_tokens" }
+        if tensor == "token_embd.weight" { return "\(base.root)embed_tokens" }
         let parts = tensor.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 4, parts[0] == "blk", parts[3] == "weight", let layer = number(parts[1]) else {
             return nil
         }
         let name = String(parts[2])
-        let start = "model.layers.\(layer)."
+        let start = "\(base.root)layers.\(layer)."
         if let expert {
             let names = base.expertNames
             let kinds = ["ffn_gate_exps": names.gate, "ffn_up_exps": names.up, "ffn_down_exps": names.down]
