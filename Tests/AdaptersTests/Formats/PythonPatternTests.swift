@@ -67,7 +67,8 @@ import Testing
     @Test("A hostile pattern ends in a message, for any number of names") func hostile() throws {
         let names = (0..<1000).map { "model.layers.\($0)." + String(repeating: "a", count: 60) + "bc.x!" }
         let clock = ContinuousClock()
-        for text in ["(?:.*a)+b", "(a*)*(a*)*(a*)*b|(.*a)*.*c", "(?:(?:.*)*.*)*x", "(?:\\w+.?)+\\.x", "(?=(.*a)*b).*"] {
+        for text in ["(?:.*a)+b", "(a*)*(a*)*(a*)*b|(.*a)*.*c", "(?:(?:.*)*.*)*x", "(?:\\w+.?)+\\.x", "(?=(.*a)*c!).*"]
+        {
             let pattern = try PythonPattern(text, source: "x.json: 'target_modules'")
             var refusals = 0
             let time = try clock.measure {
