@@ -326,8 +326,8 @@ typedef struct loragen_save_options {
 #define LORAGEN_SAVE_OPTIONS_INIT \
     {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0, NULL, LORAGEN_NAMING_OLIVE, 0, 0, NULL}
 
-/* Writes one sample. A file at `path` is replaced as a whole, or left as it is; in a folder that exists the adapter's
- * own files are replaced one by one, weights first, and others stay. What the sample was read from, or the file of its
+/* Writes one sample. A file at `path` is replaced as a whole, or left as it is; so are the adapter's own files in a folder
+ * that exists, and others stay (where it holds folders, or is a link, one by one, weights first). What the sample was read from, or the file of its
  * generator, is never written over, whatever links lead there: LORAGEN_INVALID_ARGUMENT, as for every call that reads one
  * path and writes another. `options` may be NULL. */
 loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sample, const char *path, int32_t format,

@@ -1,6 +1,7 @@
-// sync_file_range(2), which Swift's Glibc does not show.
+// sync_file_range(2) and renameat2(2), which Swift's Glibc does not show.
 #ifndef LORAGEN_SYNC_H
 #define LORAGEN_SYNC_H
 int lgo_sync_file_range(int descriptor, long offset, long count, unsigned flags) __asm__("sync_file_range");
-enum { LGO_SYNC_FILE_RANGE_WRITE = 2 };
+int lgo_renameat2(int folder, const char *from, int other, const char *to, unsigned flags) __asm__("renameat2");
+enum { LGO_SYNC_FILE_RANGE_WRITE = 2, LGO_RENAME_EXCHANGE = 2 };
 #endif

@@ -101,6 +101,15 @@ FIELD(loragen_doctor_options, memory_limit, 8);
 FIELD(loragen_doctor_options, progress, 16);
 FIELD(loragen_doctor_options, payload, 24);
 
+SIZE(loragen_file_options, 40);
+FIELD(loragen_file_options, struct_size, 0);
+FIELD(loragen_file_options, format, 8);
+FIELD(loragen_file_options, dtype, 12);
+FIELD(loragen_file_options, keep_alpha, 16);
+FIELD(loragen_file_options, sample, 20);
+FIELD(loragen_file_options, memory_limit, 24);
+FIELD(loragen_file_options, save, 32);
+
 SIZE(loragen_convert_options, 40);
 FIELD(loragen_convert_options, struct_size, 0);
 FIELD(loragen_convert_options, save, 8);
@@ -119,6 +128,7 @@ FIELD(loragen_apply_options, payload, 40);
 /* The numbers are part of the interface too. */
 _Static_assert(LORAGEN_INTERNAL == 10 && LORAGEN_CANCELLED == 9 && LORAGEN_IO == 2, "statuses");
 _Static_assert(LORAGEN_CONDITION_BITS == 2 && LORAGEN_SPLIT_TEST == 2 && LORAGEN_BFLOAT16 == 2, "kinds");
+_Static_assert(LORAGEN_FORMAT_BY_SUFFIX == -1, "formats");
 _Static_assert(LORAGEN_FORMAT_PEFT == 0 && LORAGEN_FORMAT_SAFETENSORS == 1 && LORAGEN_FORMAT_ONNX == 2, "formats");
 _Static_assert(LORAGEN_FORMAT_DIFFUSERS == 3 && LORAGEN_FORMAT_KOHYA == 4 && LORAGEN_FORMAT_NPZ == 7, "formats");
 _Static_assert(LORAGEN_FORMAT_GGUF == 5 && LORAGEN_FORMAT_ONNX_ADAPTER == 6 && LORAGEN_Q8_0 == 3, "formats");

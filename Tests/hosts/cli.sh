@@ -32,6 +32,15 @@ expect 64 "a missing argument is a usage error" "$loragen" generate
 expect 64 "two conditions are a usage error" "$loragen" generate "$generator" --bits 0 --condition 1 -o "$work/no"
 expect 64 "a number that is none is a usage error" "$loragen" generate "$generator" --condition 1,x -o "$work/no"
 expect 64 "a size that is none is a usage error" "$loragen" train "$corpus" "$work/no" --memory-limit 4Q
+expect 1 "negative numbers are values" "$loragen" generate "$generator" --condition -0.1,2 -o "$work/no"
+says "condition"
+expect 64 "a negative guidance is refused as such" "$loragen" generate "$generator" --bits "$bits" --guidance -1 -o "$work/no"
+says "guidance must be at least 0"
+expect 64 "a misspelt command" "$loragen" genrate "$generator" --bits "$bits" -o "$work/no"
+says "did you mean generate"
+expect 64 "a misspelt command of corpus" "$loragen" corpus chekc "$corpus"
+says "did you mean check"
+expect 64 "a picture that is no .svg" "$loragen" doctor "$corpus" --picture "$corpus/corpus.jsonl"
 expect 1 "a missing file is an error" "$loragen" info /does/not/exist
 says "/does/not/exist"
 says "Check that"
@@ -58,6 +67,14 @@ expect 1 "too little memory is an error" "$loragen" generate "$generator" --bits
 expect 0 "many adapters from a file" "$loragen" generate "$generator" --bits-file "$work/tasks" -o "$work/many"
 diff -r "$work/one" "$work/many/$bits" >/dev/null || not_so "one of many is the same as one alone"
 printf '../up\n' >"$work/tasks"
+printf '%s\n%s\n' "$bits" "${bits}0" >"$work/tasks"
+expect 1 "a bad line is found before anything is written" "$loragen" generate "$generator" --bits-file "$work/tasks" -o "$work/bad"
+says "line 2"
+[ ! -e "$work/bad" ] || not_so "nothing is written before a bad line"
+printf '%s\n%s\n' "$bits" "$bits" >"$work/tasks"
+expect 0 "a task that is there twice" "$loragen" generate "$generator" --bits-file "$work/tasks" -o "$work/twice"
+says "wrote 1 adapter"
+printf '../up\n' >"$work/tasks"
 expect 1 "a task that is a path is refused" "$loragen" generate "$generator" --bits-file "$work/tasks" -o "$work/bad"
 [ ! -e "$work/bad" ] || not_so "nothing is written for a bad list"
 
@@ -70,6 +87,18 @@ expect 1 "an adapter of another model" "$loragen" verify "$work/one" --base "$wo
 says "not in the base model"
 
 expect 0 "convert" "$loragen" convert "$work/one" "$work/one.npz"
+expect 0 "the suffix says the format" "$loragen" generate "$generator" --bits "$bits" -o "$work/suffix.safetensors"
+[ -f "$work/suffix.safetensors" ] || not_so "a .safetensors file is written"
+expect 1 "an unknown suffix" "$loragen" convert "$work/one" "$work/out.weird"
+says "[-][-]format"
+[ ! -e "$work/out.weird" ] || not_so "no folder is called as a file"
+cp "$generator" "$work/own.safetensors"
+expect 1 "a generator is not written over" "$loragen" generate "$work/own.safetensors" --bits "$bits" -o "$work/own.safetensors"
+expect 1 "nor in little memory" "$loragen" generate "$work/own.safetensors" --bits "$bits" --memory-limit 512M \
+    -o "$work/./own.safetensors"
+cmp -s "$generator" "$work/own.safetensors" || not_so "the generator is as it was"
+expect 1 "an adapter is not converted onto itself" "$loragen" convert "$work/one" "$work/one" --keep-alpha
+says "what is read"
 expect 0 "converting back" "$loragen" convert "$work/one.npz" "$work/again"
 cmp -s "$work/one/adapter_model.safetensors" "$work/again/adapter_model.safetensors" ||
     not_so "an adapter converted to .npz and back has the same bytes"
@@ -77,6 +106,7 @@ expect 0 "an .onnx_adapter file" "$loragen" convert "$work/one" "$work/one.onnx_
 says "note: origin"
 expect 1 "GGUF without a base model" "$loragen" convert "$work/one" "$work/one.gguf"
 says "base model"
+case $(cat "$work/output") in *"loragen info"*) not_so "advice about a generator where there is none" ;; esac
 expect 1 "merging into a model of other modules" "$loragen" merge "$work/again/adapter_model.safetensors" "$work/one" \
     -o "$work/merged.safetensors"
 [ ! -e "$work/merged.safetensors" ] || not_so "nothing is written for a model that does not fit"
@@ -122,6 +152,28 @@ sys.exit(process.wait(30))
 EOF
 says "Stopped"
 [ ! -e "$work/stopped" ] || not_so "a stopped training writes nothing"
+
+# On a narrow terminal.
+expect 0 "progress fits a terminal of 40 columns" python3 - "$loragen" "$corpus" "$work/narrow" <<'EOF'
+import fcntl, os, pty, re, struct, subprocess, sys, termios
+control, terminal = pty.openpty()
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+process = subprocess.Popen([sys.argv[1], "train", *sys.argv[2:], "--method", "mlp", "--set", "steps=300"],
+                           stderr=terminal, stdout=subprocess.DEVNULL)
+os.close(terminal)
+shown = b""
+while True:
+    try:
+        part = os.read(control, 4096)
+    except OSError:
+        break
+    if not part:
+        break
+    shown += part
+lines = [line for line in re.split(r"\r\x1b\[K|\r?\n", shown.decode()) if line]
+print(lines[-3:])
+sys.exit(process.wait() or not lines or max(map(len, lines)) > 39)
+EOF
 
 [ $failures -gt 0 ] || echo "ok    command line"
 exit $((failures > 0))

@@ -31,8 +31,8 @@ def load(name, visibility):
 
         def use():
             with tempfile.TemporaryDirectory() as folder:
-                path = os.path.join(folder, "a.onnx")
-                for source in (sys.argv[2], path):  # reads its own file the second time
+                paths = [os.path.join(folder, name) for name in ("a.onnx", "b.onnx")]
+                for source, path in zip((sys.argv[2], *paths), paths):  # reads its own file the second time
                     adapters = ctypes.c_void_p()
                     if library.loragen_adapters_open(ctypes.byref(adapters), source.encode()):
                         raise RuntimeError(library.loragen_last_error().decode())

@@ -1,12 +1,14 @@
+import COnnxABI
 import Glibc
 import Tensor
 
 /// A folder of files that is put in place when all of them are complete.
 ///
 /// The files are written into a temporary folder beside the target. If the target does not exist, one rename makes it
-/// appear whole. If it exists, its files of the same names are replaced one by one, each atomically, in the order in
-/// which they were added, so add last the file that readers open first; other files in it stay. Without `commit()`, and
-/// on any error before the renames, the target stays as it was.
+/// appear whole. If it exists, one exchange replaces it, and other files in it come along; where that cannot be (it holds
+/// folders, or is a link or the working folder), its files of the same names are replaced one by one, each atomically, in the
+/// order in which they were added, so add last the file that readers open first. Without `commit()`, and on any error
+/// before that, the target stays as it was.
 public final class AtomicFolder {
     public let path: String
     private let temporary: Temporary
@@ -96,6 +98,7 @@ public final class AtomicFolder {
                 throw LoragenError(.io, "\(target): a folder is in the way; expected a file or nothing there")
             }
         }
+        if exchange() { return splitPath(path).folder }
         for name in names {
             let target = joinPath(path, name)
             if rename(joinPath(temporary.path, name), target) != 0 {
@@ -103,6 +106,35 @@ public final class AtomicFolder {
             }
         }
         return path
+    }
+
+    /// Files of others that are taken along, at most.
+    private static let othersLimit = 64
+
+    /// Exchanges the finished folder with the one that is there. False where that cannot be; then nothing has changed.
+    private func exchange() -> Bool {
+        let last = splitPath(path).name
+        var (info, ours) = (stat(), stat())
+        guard last != ".", last != "..", lstat(splitTarget, &info) == 0, info.st_mode & S_IFMT == S_IFDIR,
+            fstat(temporary.descriptor, &ours) == 0, info.st_uid == ours.st_uid, info.st_gid == ours.st_gid,
+            let there = try? entries(of: path), there.count <= names.count + Self.othersLimit
+        else { return false }
+        for name in there where !names.contains(name) {
+            var file = stat()
+            let other = joinPath(path, name)
+            guard lstat(other, &file) == 0, file.st_mode & S_IFMT == S_IFREG,
+                link(other, joinPath(temporary.path, name)) == 0
+            else { return false }
+        }
+        syncFolder(temporary.path)
+        guard fchmod(temporary.descriptor, info.st_mode & 0o7777) == 0,
+            lgo_renameat2(AT_FDCWD, temporary.path, AT_FDCWD, splitTarget, UInt32(LGO_RENAME_EXCHANGE)) == 0
+        else { return false }
+        // What somebody put there meanwhile.
+        for name in (try? entries(of: temporary.path)) ?? [] where !there.contains(name) {
+            _ = rename(joinPath(temporary.path, name), joinPath(path, name))
+        }
+        return true
     }
 
     /// The target without trailing slashes, which rename(2) would not accept for a folder that does not exist yet.

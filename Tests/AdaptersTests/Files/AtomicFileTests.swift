@@ -141,6 +141,31 @@ import Testing
         #expect(Scratch.names(scratch("f")) == ["README.md", "a"])
     }
 
+    @Test("A folder that is there is exchanged as a whole, and keeps its permissions; with folders in it, file by file")
+    func exchanged() throws {
+        let scratch = try Scratch()
+        for (name, isExchanged) in [("f", true), ("g/", true), ("deep", false), ("link", false)] {
+            let path = scratch(name == "link" ? "behind" : name)
+            mkdir(path, 0o700)
+            if name == "link" { symlink(path, scratch(name)) }
+            for (file, text) in [("a", "old"), ("b", "old"), ("README.md", "mine")] {
+                try write(text, to: joinPath(path, file))
+            }
+            if name == "deep" { mkdir(scratch("deep/inside"), 0o755) }
+            let before = FileIdentity(path)
+            let folder = try AtomicFolder(path: scratch(name))
+            for file in ["a", "b"] { try folder.add(file) { file throws(LoragenError) in try file.append("new") } }
+            try folder.commit()
+            #expect((FileIdentity(path) != before) == isExchanged, "\(name)")
+            #expect(try contents(joinPath(path, "a")) == Array("new".utf8))
+            #expect(try contents(joinPath(path, "README.md")) == Array("mine".utf8))
+            #expect(Scratch.names(path) == (["README.md", "a", "b"] + (name == "deep" ? ["inside"] : [])))
+            var info = stat()
+            #expect(stat(path, &info) == 0 && info.st_mode & 0o777 == 0o700)
+        }
+        #expect(scratch.names == ["behind", "deep", "f", "g", "link"])
+    }
+
     @Test("An error in one file leaves the target as it was and nothing beside it") func failing() throws {
         let scratch = try Scratch()
         mkdir(scratch("f"), 0o755)

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import loragen
@@ -43,9 +46,39 @@ def test_a_generated_file_has_the_bytes_of_a_saved_one(generator, bits, tmp_path
         assert (tmp_path / "saved" / name).read_bytes() == (tmp_path / "streamed" / name).read_bytes()
     with pytest.raises(loragen.LoragenError, match="limit"):
         generator.generate_file(tmp_path / "none", bits=bits, memory_limit=1000)
-    with pytest.raises(loragen.LoragenError, match="memory"):
-        generator.generate_file(tmp_path / "none", bits=bits, format=loragen.Format.ONNX)
+    # What needs the adapter in memory is refused with a limit, and only then.
+    for options in ({"format": loragen.Format.NPZ}, {"portable": True}):
+        with pytest.raises(loragen.LoragenError, match="memory"):
+            generator.generate_file(tmp_path / "none", bits=bits, memory_limit=256 << 20, **options)
     assert not (tmp_path / "none").exists()
+    generator.generate_file(tmp_path / "a.npz", bits=bits, seed=3, sample=1)
+    generator.generate(bits=bits, seed=3, samples=2)[1].save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with pytest.raises(loragen.LoragenError, match="rank|layer|project"):  # digits' modules are not those of every host
+        generator.generate_file(tmp_path / "none", bits=bits, portable=True)
+
+
+def test_the_library_is_not_looked_for_in_the_working_folder(tmp_path):
+    program = "import loragen; print(loragen.version())"
+    for path in ("libloragen.so.0", "./libloragen.so.0"):
+        environment = dict(os.environ, LORAGEN_LIBRARY=path)
+        (tmp_path / "libloragen.so.0").write_bytes(b"planted")
+        result = subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert result.returncode != 0 and "relative" in result.stderr
+
+
+def test_a_source_is_never_written_over(generator, bits, tmp_path):
+    adapter = generator.generate(bits=bits)[0]
+    adapter.save(tmp_path / "a")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for target in ("a", "link", "./a/"):
+        with pytest.raises(loragen.InvalidArgumentError, match="what is read"):
+            loragen.Adapters(tmp_path / "a")[0].save(tmp_path / target, loragen.Format.PEFT)
+        with pytest.raises(loragen.InvalidArgumentError, match="what is read"):
+            loragen.convert(tmp_path / "a", tmp_path / target, loragen.Format.PEFT)
+    with pytest.raises(loragen.InvalidArgumentError, match="suffix"):
+        adapter.save(tmp_path / "a.weird")
+    assert not (tmp_path / "a.weird").exists()
 
 
 def test_threads_share_a_generator(generator, bits):
