@@ -119,4 +119,20 @@ extension VerifyTests {
         #expect(codes(verification).contains("missing-input") && verification.hosts[0].outcome == .refused)
         #expect(verification.findings.contains { contains($0.message, "apply MODEL ADAPTER --inputs") })
     }
+
+    @Test("Empty tensors are named as what was not gathered") func empty() throws {
+        let name = "model.layers.0.self_attn.q_proj"
+        let folder = try write([try module(name)])
+        for shapes in [[[0], [0]], [[0], [8, 2]], [[2, 8], [8, 0]]] {
+            var writer = SafetensorsWriter(metadata: ["format": "pt"])
+            for (side, shape) in zip(["A", "B"], shapes) {
+                let zeros = [Float](repeating: 0, count: shape.reduce(1, *))
+                try writer.add("base_model.model.\(name).lora_\(side).weight", shape: shape, elements: zeros)
+            }
+            try writer.write(to: folder + "/adapter_model.safetensors")
+            let verification = try Verification(adapter: folder)
+            #expect(codes(verification) == ["unreadable"] && verification.hosts.isEmpty)
+            #expect(contains(verification.findings[0].message, "ZeRO-3"), "\(verification.findings[0].message)")
+        }
+    }
 }

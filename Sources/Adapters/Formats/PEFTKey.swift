@@ -143,6 +143,13 @@ struct PEFTParts<Value> {
                 "\(source): module '\(shortened(name))' has no \(a == nil ? "lora_A" : "lora_B"), which PEFT would leave at "
                     + "random or zero")
         }
+        if let empty = [a, b, magnitude].lazy.compactMap(\.self).first(where: { $0.shape.contains(0) }) {
+            throw LoragenError(
+                .format,
+                "\(source): tensor '\(shortened(empty.name))' is empty, \(empty.shape): the weights were not gathered when the "
+                    + "adapter was saved, as DeepSpeed ZeRO-3 and FSDP need it. Save it again from gathered weights "
+                    + "(stage3_gather_16bit_weights_on_model_save, or zero_to_fp32.py)")
+        }
         if config.usesMagnitudes != (magnitude != nil) {
             throw LoragenError(
                 .mismatch,
