@@ -29,7 +29,9 @@ extension Adapter {
         if options.quantized && format != .gguf {
             throw LoragenError(.invalidArgument, "Q8_0 is a type of GGUF alone; choose float32, float16 or bfloat16")
         }
-        try options.sources.check(writing: format.files(at: path))
+        var sources = options.sources
+        sources.add(options.base)
+        try sources.check(writing: format.files(at: path))
         switch format {
         case .peft: try PEFTFolder.write(self, to: path, options: options)
         case .safetensors: try AdapterFile.write(self, to: path, options: options)

@@ -63,6 +63,20 @@ import Testing
         try Conversion.run(from: scratch("peft"), to: scratch("peft/new.npz"), format: .npz, options: WriteOptions())
     }
 
+    @Test("The base model that a format needs is no target either") func base() throws {
+        let config = #"{"model_type":"llama","num_attention_heads":4,"num_key_value_heads":1}"#
+        try write(config, to: scratch("config.json"))
+        for base in [scratch("config.json"), scratch("peft/../config.json")] {
+            var options = WriteOptions()
+            options.base = base
+            #expect(
+                isRefused(scratch("config.json")) {
+                    try adapter.write(to: scratch("config.json"), format: .gguf, options: options)
+                })
+        }
+        #expect(try contents(scratch("config.json")) == Array(config.utf8))
+    }
+
     @Test("Merging refuses model and adapter, files and folders, links too") func merge() throws {
         mkdir(scratch("base"), 0o755)
         var writer = SafetensorsWriter(metadata: [:])
