@@ -31,8 +31,13 @@ struct HostRules {
             return
         }
         var found = File.other
-        if path.hasSuffix(".gguf") { found = .gguf }
-        if path.hasSuffix(".onnx_adapter") { found = .onnxAdapter(try ONNXAdapter.signatures(path: path)) }
+        // As reading does, by the first bytes.
+        let mapped = try MappedFile(path: path)
+        let (isGGUF, isONNXAdapter) = withExtendedLifetime(mapped) {
+            (GGUFFile.isOne(mapped.bytes), ONNXAdapter.isOne(mapped.bytes))
+        }
+        if isGGUF { found = .gguf }
+        if isONNXAdapter { found = .onnxAdapter(try ONNXAdapter.signatures(path: path)) }
         if path.hasSuffix(".safetensors") {
             let tensors = try SafetensorsFile(path: path)
             if tensors.metadata[AdapterFile.layoutKey] == nil {
