@@ -4,7 +4,7 @@
 
 COUNT moments for each command and signal (10; 200 before a release). Whatever the moment, a target holds nothing, what was
 there before, or all of the new; a source stays as it is; Ctrl-C and SIGTERM leave no temporary file, and what kill -9 leaves
-is removed by the next run of the command. Needs NumPy and safetensors.
+is removed by the next run of the command. Needs NumPy, safetensors and onnx.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy
+import onnx
 from safetensors.numpy import save_file
 
 PREFIX = ".loragen-tmp-"
@@ -33,6 +34,7 @@ def make_model(folder: Path) -> None:
     weights = {name + ".weight": generator.standard_normal((HIDDEN, HIDDEN), dtype=numpy.float32) for name in names}
     save_file(weights, folder / "model/model.safetensors", metadata={"format": "pt"})
     (folder / "model/config.json").write_text('{"model_type": "llama", "num_hidden_layers": 8}')
+    make_graph(folder / "model.onnx", weights)
     (folder / "adapter").mkdir()
     tensors = {}
     for name in names:
@@ -41,6 +43,17 @@ def make_model(folder: Path) -> None:
     save_file(tensors, folder / "adapter/adapter_model.safetensors", metadata={"format": "pt"})
     (folder / "adapter/adapter_config.json").write_text(
         json.dumps({"peft_type": "LORA", "r": 64, "lora_alpha": 64, "target_modules": ["q_proj", "v_proj"]}))
+
+
+def make_graph(path: Path, weights: "dict[str, numpy.ndarray]") -> None:
+    """The same weights in an ONNX model, each times the input."""
+    helper, real = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [helper.make_node("MatMul", ["x", name], [name + ":y"], "/" + name[:-7].replace(".", "/") + "/MatMul") for name in weights]
+    graph = helper.make_graph(
+        nodes, "graph", [helper.make_tensor_value_info("x", real, ["n", HIDDEN])],
+        [helper.make_tensor_value_info(name + ":y", real, ["n", HIDDEN]) for name in weights],
+        [onnx.numpy_helper.from_array(numpy.ascontiguousarray(weight.T), name) for name, weight in weights.items()])
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), path)
 
 
 def digest(path: Path) -> dict[str, str]:
@@ -90,6 +103,9 @@ def main() -> int:
         Command("convert to .onnx", ["convert", "adapter", "out.onnx"], "out.onnx"),
         Command("merge", ["merge", "model", "adapter", "-o", "merged"], "merged"),
         Command("merge a file", ["merge", "model/model.safetensors", "adapter", "-o", "m.safetensors"], "m.safetensors"),
+        Command("merge into ONNX", ["merge", "model.onnx", "adapter", "-o", "m.onnx"], "m.onnx"),
+        Command("apply", ["apply", "model.onnx", "adapter", "-o", "applied.onnx"], "applied.onnx"),
+        Command("doctor's picture", ["doctor", corpus, "--picture", "corpus.svg"], "corpus.svg"),
         Command("generate", ["generate", generator, "--bits", bits, "-o", "made"], "made"),
         Command("generate in little memory",
                 ["generate", generator, "--bits", bits, "--memory-limit", "512M", "-o", "s.safetensors"], "s.safetensors"),
@@ -101,8 +117,12 @@ def main() -> int:
     ]
     failures: list[str] = []
     random.seed(1)
+
+    def source_digests() -> "list[dict[str, str]]":
+        return [digest(path) for path in (work / "model", work / "model.onnx", work / "adapter", Path(generator), Path(corpus))]
+
     for command in commands:
-        sources = digest(work / "model") | digest(work / "adapter") | digest(Path(generator))
+        sources = source_digests()
         start = time.monotonic()
         status = command.start(work, loragen).wait()
         length = time.monotonic() - start
@@ -137,7 +157,7 @@ def main() -> int:
                     failures += [f"{where}: the next run leaves {path}" for path in leftovers(work)]
                 for path in leftovers(work):
                     shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
-        if digest(work / "model") | digest(work / "adapter") | digest(Path(generator)) != sources:
+        if source_digests() != sources:
             failures.append(f"{command.name}: a source changed")
         print(f"ok    {command.name}: {3 * count} moments in {length:.2f} s, {left} times kill -9 left a file", flush=True)
     shutil.rmtree(work)
