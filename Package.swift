@@ -104,9 +104,9 @@ if Context.environment["LORAGEN_BENCHMARKS"] != nil {
     ]
 }
 
-// The fuzzers' target, a static library that Tests/fuzz/run links with libFuzzer's main.
-if Context.environment["LORAGEN_FUZZING"] != nil {
-    package.products.append(.library(name: "Fuzz", type: .static, targets: ["Fuzz"]))
+// What the fuzzers and the programs under sanitisers link: the whole C surface as a static library (Tests/sanitizers/build).
+if Context.environment["LORAGEN_SANITIZED"] != nil {
+    package.products.append(.library(name: "Sanitized", type: .static, targets: ["Sanitized"]))
     package.targets.append(
-        .target(name: "Fuzz", dependencies: ["Generators"], path: "Tests/fuzz/readers", swiftSettings: strict))
+        .target(name: "Sanitized", dependencies: ["CAPI"], path: "Tests/sanitizers/library", swiftSettings: strict))
 }

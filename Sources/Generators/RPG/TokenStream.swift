@@ -141,12 +141,16 @@ extension RPG {
     private func blockMemory(_ sampling: Sampling) -> Int {
         let c = configuration
         var floats = steps(sampling) * c.tokenSize + 8 * c.outputWidth
-        for block in c.blocksOfMamba {
-            let shape = block.shape
-            let states = 2 * shape.heads * shape.state * shape.headDim
-            floats += states + Self.block * (2 * shape.columns + shape.channels + 3 * shape.inner + 2 * block.inputs)
+        switch c.recurrence {
+        case .mamba, .residualMamba:
+            for block in c.blocksOfMamba {
+                let shape = block.shape
+                let states = 2 * shape.heads * shape.state * shape.headDim
+                floats += states + Self.block * (2 * shape.columns + shape.channels + 3 * shape.inner + 2 * block.inputs)
+            }
+        case .lstm, .transformer: floats += 40 * c.width * tokens.count
+        case .perceptron: floats += 20 * c.width * Self.block
         }
-        if c.recurrence == .lstm || c.recurrence == .transformer { floats += 40 * c.width * tokens.count }
         floats += Self.block * (c.outputWidth + 3 * max(c.tokenSize, c.denoiserWidth) + c.tokenSize)
         return 4 * floats * (isGuided(sampling) ? 2 : 1)
     }

@@ -129,7 +129,11 @@ struct ONNXLibrary {
 
     /// Opens the first of the files that can be opened.
     static func load(_ candidates: [String]) throws(LoragenError) -> UnsafeMutableRawPointer {
-        let deepBind: Int32 = 8
+        #if LORAGEN_SANITIZED
+            let deepBind: Int32 = 0  // AddressSanitizer refuses it
+        #else
+            let deepBind: Int32 = 8
+        #endif
         var reasons: [(isThere: Bool, text: String)] = []
         for path in candidates {
             if let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | deepBind) { return handle }

@@ -1,0 +1,383 @@
+/* Walks the whole of include/loragen.h with valid input, every format, form and method, for sanitisers to watch:
+ *
+ *   surface Tests/fuzz WORK      (WORK is an empty folder)
+ *
+ * Hostile arguments are Tests/hosts/hostile.c's part, hostile bytes the fuzzers'. */
+#include "../fuzz/engine/mutate.h"
+#include "../hosts/claim.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static const char *seeds, *work;
+static const char *const llama = "architecture=llama,heads=2,kv-heads=1";
+
+static const char *path_in(const char *folder, const char *name) {
+    static char paths[8][4096];
+    static unsigned turn;
+    char *path = paths[turn++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+static const char *in_seeds(const char *name) { return path_in(seeds, name); }
+static const char *in_work(const char *name) { return path_in(work, name); }
+
+/* Calls `visit` for every file of a folder; there must be one. */
+static void each(const char *folder, void (*visit)(const char *path)) {
+    char name[4096];
+    snprintf(name, sizeof name, "%s", in_seeds(folder));
+    DIR *list = opendir(name);
+    CLAIM(list != NULL);
+    int count = 0;
+    for (struct dirent *entry; list && (entry = readdir(list));) {
+        if (*entry->d_name == '.') { continue; }
+        char path[8192];
+        snprintf(path, sizeof path, "%s/%s", name, entry->d_name);
+        visit(path);
+        count++;
+    }
+    CLAIM(count > 0);
+    if (list) { closedir(list); }
+}
+
+static int notes;
+static int32_t take_note(const char *message, void *payload) {
+    CLAIM(*message);
+    ++*(int *)payload;
+    return 0;
+}
+static int32_t count_steps(const loragen_progress *progress, void *payload) {
+    CLAIM(progress->stage && progress->step <= progress->steps);
+    ++*(int *)payload;
+    return 0;
+}
+static int32_t cancel(const loragen_progress *progress, void *payload) {
+    (void)payload;
+    return progress->step >= 2;
+}
+static void take_log(int32_t level, const char *message, void *payload) {
+    (void)payload;
+    CLAIM(level >= 0 && *message);
+}
+
+/* ------------------------------------------------------------------------------------------------------ adapters */
+
+struct managed { /* struct DLManagedTensor of dlpack.h 0.8 */
+    void *data;
+    int32_t device_type, device_id, rank;
+    uint8_t code, bits;
+    uint16_t lanes;
+    int64_t *shape, *strides;
+    uint64_t byte_offset;
+    void *manager;
+    void (*deleter)(struct managed *);
+};
+
+static double sum_of(const loragen_adapters *adapters) {
+    double sum = 0;
+    for (size_t sample = 0; sample < loragen_adapters_count(adapters); sample++) {
+        for (size_t i = 0; i < loragen_adapters_tensor_count(adapters); i++) {
+            loragen_tensor tensor;
+            CLAIM(loragen_adapters_tensor(adapters, sample, i, &tensor) == LORAGEN_OK);
+            for (size_t k = 0; k < tensor.count; k++) { sum += fabs(tensor.data[k]); }
+        }
+        (void)loragen_adapters_origin(adapters, sample);
+    }
+    for (size_t i = 0; i < loragen_adapters_module_count(adapters); i++) {
+        loragen_module module;
+        CLAIM(loragen_adapters_module(adapters, i, &module) == LORAGEN_OK && module.rank > 0);
+    }
+    CLAIM(isfinite(sum));
+    return sum;
+}
+
+/* Each format in each type and form: what is written can be read, and holds as many numbers' worth. Formats that cannot
+ * hold an adapter's modules refuse it. */
+static size_t saved[8], verified;
+static void save_everywhere(const loragen_adapters *adapters, size_t sample) {
+    static const char *const endings[] = {"peft", "out.safetensors", "out.onnx", "diffusers.safetensors",
+                                          "kohya.safetensors", "out.gguf", "out.onnx_adapter", "out.npz"};
+    for (int32_t format = 0; format < 8; format++) {
+        for (unsigned form = 0; form < 32; form++) {
+            loragen_save_options options = LORAGEN_SAVE_OPTIONS_INIT;
+            options.dtype = (int32_t)(form & 3);
+            options.keep_alpha = form >> 2 & 1;
+            options.naming = form >> 3 & 1;
+            options.portable = form >> 4 & 1;
+            options.layers = options.portable ? 3 : 0;
+            options.base = format == LORAGEN_FORMAT_GGUF ? llama : NULL;
+            options.model = format == LORAGEN_FORMAT_KOHYA ? "sd1" : NULL;
+            if (format != LORAGEN_FORMAT_ONNX_ADAPTER && options.naming) { continue; }
+            const char *path = in_work(endings[format]);
+            if (loragen_adapters_save(adapters, sample, path, format, &options) != LORAGEN_OK) {
+                CLAIM(*loragen_last_error());
+                continue;
+            }
+            saved[format]++;
+            loragen_adapters *again;
+            CLAIM(loragen_adapters_open_for(&again, path, options.base) == LORAGEN_OK);
+            if (again) { sum_of(again); }
+            loragen_verification *verification;
+            if (form == 0 && loragen_verify(&verification, path, options.base, NULL) == LORAGEN_OK) {
+                verified++;
+                CLAIM(*loragen_verification_text(verification) && *loragen_verification_json(verification));
+                (void)(loragen_verification_errors(verification) + loragen_verification_warnings(verification));
+                loragen_verification_free(verification);
+            }
+            loragen_analysis *analysis;
+            if (again && form == 0 && loragen_compare(&analysis, adapters, sample, again, 0) == LORAGEN_OK) {
+                CLAIM(*loragen_analysis_json(analysis) && *loragen_analysis_text(analysis));
+                loragen_analysis_free(analysis);
+            }
+            loragen_adapters_free(again);
+        }
+    }
+}
+
+static void hand_over(loragen_adapters *adapters) {
+    struct managed *tensor;
+    CLAIM(loragen_adapters_dlpack((struct DLManagedTensor **)&tensor, adapters, 0, 0) == LORAGEN_OK);
+    loragen_adapters_free(adapters); /* the tensor lives on */
+    if (!tensor) { return; }
+    float *numbers = tensor->data;
+    numbers[0] += 1;
+    CLAIM(tensor->rank >= 1 && tensor->shape[0] >= 1);
+    tensor->deleter(tensor);
+}
+
+static const char *base_for(const char *path) { return strstr(path, "/gguf/") ? llama : NULL; }
+
+static void walk_adapter(const char *path) {
+    loragen_adapters *adapters;
+    CLAIM(loragen_adapters_open_for(&adapters, path, base_for(path)) == LORAGEN_OK);
+    if (!adapters) { return; }
+    CLAIM(sum_of(adapters) > 0);
+    save_everywhere(adapters, 0);
+    hand_over(adapters);
+    loragen_convert_options options = LORAGEN_CONVERT_OPTIONS_INIT;
+    loragen_save_options save = LORAGEN_SAVE_OPTIONS_INIT;
+    save.dtype = LORAGEN_BFLOAT16;
+    save.base = base_for(path);
+    options.save = &save;
+    options.note = take_note;
+    options.payload = &notes;
+    CLAIM(loragen_convert(path, in_work("converted.safetensors"), LORAGEN_FORMAT_SAFETENSORS, &options) == LORAGEN_OK);
+}
+
+/* ---------------------------------------------------------------------------------------------------- generators */
+
+static void walk_generator(const char *path) {
+    loragen_generator *generator;
+    CLAIM(loragen_generator_open(&generator, path) == LORAGEN_OK);
+    if (!generator) { return; }
+    loragen_generator_info info = LORAGEN_GENERATOR_INFO_INIT;
+    CLAIM(loragen_generator_describe(generator, &info) == LORAGEN_OK && strlen(info.hash) == 64);
+    for (size_t i = 0; i < info.module_count; i++) {
+        loragen_module module;
+        CLAIM(loragen_generator_module(generator, i, &module) == LORAGEN_OK);
+    }
+    CLAIM(*loragen_generator_report(generator) == '{');
+    int steps = 0;
+    float condition[16] = {0.5f, -1};
+    char bits[17] = "0110110101011010";
+    loragen_request request = LORAGEN_REQUEST_INIT;
+    request.samples = 2;
+    request.progress = count_steps;
+    request.payload = &steps;
+    CLAIM(info.condition_length <= 16);
+    if (info.condition_kind == LORAGEN_CONDITION_VECTOR) {
+        request.condition = condition;
+        request.condition_length = info.condition_length;
+    } else if (info.condition_kind == LORAGEN_CONDITION_BITS) {
+        /* Statistics of each task know the training tasks alone; 001 is one. */
+        snprintf(bits, sizeof bits, "%0*d", (int)info.condition_length, 1);
+        request.bits = bits;
+    }
+    static const char *const samplers[] = {NULL, "ddpm", "ddim", "dpm-solver++"};
+    for (size_t i = 0; i < (info.sampler ? 4 : 1); i++) {
+        request.sampler = samplers[i];
+        loragen_adapters *adapters;
+        CLAIM(generate_lora(&adapters, generator, &request) == LORAGEN_OK);
+        if (!adapters) { continue; }
+        CLAIM(loragen_adapters_count(adapters) == 2 && sum_of(adapters) > 0);
+        CLAIM(loragen_adapters_origin(adapters, 1) != NULL);
+        if (i == 0) { save_everywhere(adapters, 1); }
+        loragen_adapters_free(adapters);
+    }
+    CLAIM(!info.sampler || steps > 0);
+    for (int32_t format = 0; format < 2; format++) {
+        loragen_file_options options = LORAGEN_FILE_OPTIONS_INIT;
+        options.format = format;
+        options.dtype = LORAGEN_FLOAT16;
+        CLAIM(loragen_generate_file(generator, &request, in_work(format ? "made.safetensors" : "made"), &options) == LORAGEN_OK);
+        options.memory_limit = 1;
+        FAILS(LORAGEN_MEMORY, loragen_generate_file(generator, &request, in_work("never"), &options));
+    }
+    if (info.sampler) {
+        loragen_adapters *adapters;
+        request.progress = cancel;
+        request.steps = 4;
+        loragen_status status = generate_lora(&adapters, generator, &request);
+        CLAIM(status == LORAGEN_CANCELLED || status == LORAGEN_OK); /* ten times a second at most */
+        loragen_adapters_free(adapters);
+    }
+    loragen_generator_free(generator);
+}
+
+/* -------------------------------------------------------------------------------------------- corpora, trainings */
+
+static void walk_corpus(const char *path) {
+    CLAIM(loragen_corpus_check(path, take_note, &notes) == LORAGEN_OK);
+    loragen_corpus *corpus;
+    CLAIM(loragen_corpus_open(&corpus, path) == LORAGEN_OK);
+    if (!corpus) { return; }
+    CLAIM(loragen_corpus_count(corpus) == 6);
+    for (size_t i = 0; i < loragen_corpus_count(corpus); i++) {
+        loragen_corpus_entry entry;
+        CLAIM(loragen_corpus_entry_at(corpus, i, &entry) == LORAGEN_OK && *entry.task);
+    }
+    const char *name = strrchr(path, '/') + 1;
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", in_work(name));
+    CLAIM(loragen_corpus_unpack(corpus, folder) == LORAGEN_OK);
+    loragen_corpus_free(corpus);
+    const char *const places[] = {path, folder};
+    for (int i = 0; i < 2; i++) {
+        int steps = 0;
+        loragen_doctor_options options = LORAGEN_DOCTOR_OPTIONS_INIT;
+        options.memory_limit = i ? 1u << 16 : 0;
+        options.progress = count_steps;
+        options.payload = &steps;
+        loragen_analysis *analysis;
+        CLAIM(loragen_doctor(&analysis, places[i], &options) == LORAGEN_OK);
+        if (!analysis) { continue; }
+        CLAIM(*loragen_analysis_json(analysis) && *loragen_analysis_text(analysis) && *loragen_analysis_svg(analysis));
+        CLAIM(loragen_analysis_errors(analysis) == 0);
+        loragen_analysis_free(analysis);
+    }
+    char adapter[4352];
+    snprintf(adapter, sizeof adapter, "%s/a0", folder);
+    loragen_adapters *adapters;
+    CLAIM(loragen_adapters_open(&adapters, adapter) == LORAGEN_OK);
+    loragen_analysis *analysis;
+    CLAIM(loragen_nearest(&analysis, adapters, 0, folder, 3) == LORAGEN_OK);
+    if (analysis) { CLAIM(strstr(loragen_analysis_json(analysis), "a0") && *loragen_analysis_text(analysis)); }
+    loragen_analysis_free(analysis);
+    loragen_adapters_free(adapters);
+    loragen_verification *verification;
+    CLAIM(loragen_verify(&verification, adapter, NULL, folder) == LORAGEN_OK);
+    loragen_verification_free(verification);
+}
+
+/* Method and preset, a blank between; the settings: as a seed of the fuzzers has them. */
+static size_t trained;
+static void walk_training(const char *path) {
+    static uint8_t bytes[1 << 16];
+    FILE *file = fopen(path, "rb");
+    const size_t count = file ? fread(bytes, 1, sizeof bytes, file) : 0;
+    if (file) { fclose(file); }
+    struct part parts[PARTS] = {{0}};
+    CLAIM(split_parts(bytes, count, parts) == 2);
+    char method[64], settings[4096];
+    snprintf(method, sizeof method, "%.*s", (int)parts[0].count, (const char *)parts[0].bytes);
+    snprintf(settings, sizeof settings, "%.*s", (int)parts[1].count, (const char *)parts[1].bytes);
+    char *preset = strchr(method, ' ');
+    if (preset) { *preset++ = 0; }
+    static const char *const corpora[] = {"training/bits.safetensors", "training/vector.safetensors",
+                                          "training/none.safetensors"};
+    for (int i = 0; i < 3; i++) {
+        loragen_corpus *corpus;
+        CLAIM(loragen_corpus_open(&corpus, in_seeds(corpora[i])) == LORAGEN_OK);
+        int steps = 0;
+        loragen_training_options options = LORAGEN_TRAINING_OPTIONS_INIT;
+        options.method = method;
+        options.preset = preset;
+        options.settings = settings;
+        options.memory_limit = 256u << 20;
+        options.checkpoint = in_work("checkpoint");
+        options.progress = cancel;
+        options.payload = &steps;
+        const char *out = in_work("trained.safetensors");
+        loragen_status status = loragen_train(corpus, out, &options); /* it may be over before it is cancelled */
+        options.progress = count_steps;
+        if (status == LORAGEN_CANCELLED) { status = loragen_train(corpus, out, &options); }
+        if (status == LORAGEN_OK) {
+            trained++;
+            loragen_generator *generator;
+            CLAIM(loragen_generator_open(&generator, out) == LORAGEN_OK);
+            loragen_generator_free(generator);
+        } else { /* too large, too small, or without a condition to regress on */
+            CLAIM(status != LORAGEN_INTERNAL && *loragen_last_error());
+        }
+        loragen_corpus_free(corpus);
+    }
+}
+
+/* What hostile.c is then given. */
+static void leave_generator(void) {
+    loragen_corpus *corpus;
+    CLAIM(loragen_corpus_open(&corpus, in_seeds("training/bits.safetensors")) == LORAGEN_OK);
+    loragen_training_options options = LORAGEN_TRAINING_OPTIONS_INIT;
+    options.method = "ridge";
+    CLAIM(loragen_train(corpus, in_work("ridge.safetensors"), &options) == LORAGEN_OK);
+    loragen_corpus_free(corpus);
+}
+
+/* -------------------------------------------------------------------------------------------------------- models */
+
+static void put(const char *path, struct part part) {
+    FILE *file = fopen(path, "wb");
+    CLAIM(file && fwrite(part.bytes, 1, part.count, file) == part.count);
+    if (file) { fclose(file); }
+}
+
+static size_t applied;
+static void apply(const char *path, const char *model, const char *target, int32_t modes) {
+    static uint8_t bytes[1 << 16];
+    FILE *file = fopen(path, "rb");
+    const size_t count = file ? fread(bytes, 1, sizeof bytes, file) : 0;
+    if (file) { fclose(file); }
+    struct part parts[PARTS] = {{0}};
+    CLAIM(split_parts(bytes, count, parts) == 3);
+    mkdir(in_work("adapter"), 0755);
+    put(in_work(model), parts[0]);
+    put(in_work("adapter/adapter_config.json"), parts[1]);
+    put(in_work("adapter/adapter_model.safetensors"), parts[2]);
+    for (int32_t mode = 0; mode < modes; mode++) {
+        loragen_apply_options options = LORAGEN_APPLY_OPTIONS_INIT;
+        options.mode = mode;
+        options.scale = 0.5;
+        options.note = take_note;
+        options.payload = &notes;
+        const char *adapter = mode == LORAGEN_APPLY_REMOVE ? NULL : in_work("adapter");
+        if (loragen_apply(in_work(model), adapter, in_work(target), &options) == LORAGEN_OK) { applied++; }
+    }
+}
+static void walk_merge(const char *path) { apply(path, "model.safetensors", "merged.safetensors", 2); }
+static void walk_onnx(const char *path) { apply(path, "model.onnx", "merged.onnx", 5); }
+
+int main(int count, char **arguments) {
+    if (count != 3) { return 64; }
+    seeds = arguments[1];
+    work = arguments[2];
+    loragen_set_log(take_log, NULL);
+    CLAIM(strlen(loragen_version()) >= 5 && loragen_set_threads(4) == LORAGEN_OK && loragen_threads() == 4);
+    each("corpus/adapter", walk_adapter);
+    each("corpus/gguf", walk_adapter);
+    each("corpus/onnx_adapter", walk_adapter);
+    each("corpus/npz", walk_adapter);
+    each("corpus/onnx", walk_adapter);
+    each("corpus/generator", walk_generator);
+    each("training", walk_corpus);
+    each("corpus/settings", walk_training);
+    leave_generator();
+    each("corpus/apply", walk_merge);
+    each("corpus/apply_onnx", walk_onnx);
+    for (size_t format = 0; format < 8; format++) { CLAIM(saved[format] > 0); }
+    printf("      saved %zu %zu %zu %zu %zu %zu %zu %zu by format, %zu verified, %zu trained, %zu applied, %d notes\n",
+           saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7], verified, trained, applied, notes);
+    CLAIM(verified > 50 && trained > 40 && applied > 10 && notes > 0);
+    return claim_result("the whole C surface");
+}
