@@ -146,7 +146,8 @@ extension RPG {
             for block in c.blocksOfMamba {
                 let shape = block.shape
                 let states = 2 * shape.heads * shape.state * shape.headDim
-                floats += states + Self.block * (2 * shape.columns + shape.channels + 3 * shape.inner + 2 * block.inputs)
+                floats +=
+                    states + Self.block * (2 * shape.columns + shape.channels + 3 * shape.inner + 2 * block.inputs)
             }
         case .lstm, .transformer: floats += 40 * c.width * tokens.count
         case .perceptron: floats += 20 * c.width * Self.block

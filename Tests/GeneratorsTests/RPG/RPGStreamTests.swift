@@ -24,6 +24,10 @@ private func settings(_ change: String = "") throws -> String {
             #""recurrence": "mamba", "denoiser": "convolution""#,
             #""recurrence": "residual-mamba", "denoiser": "perceptron""#,
             #""recurrence": "lstm", "denoiser": "convolution""#, #""recurrence": "mamba", "denoiser": "none""#,
+            // Widths that Mamba's heads do not divide.
+            #""recurrence": "lstm", "width": 4, "denoiser": "none""#,
+            #""recurrence": "perceptron", "width": 12, "denoiser": "none""#,
+            #""recurrence": "transformer", "width": 8, "denoiser": "none""#,
         ])
     func sameBytes(change: String) throws {
         let path = try Trained.path("rpg", settings: settings(change))

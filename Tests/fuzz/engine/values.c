@@ -220,9 +220,7 @@ void change_value(struct json *root, struct json *other) {
     }
     case 10: /* another value of this or of another file */
         choose(other ? other : root, NULL, &second);
-        if (second.chosen && (other || !contains(second.chosen, value))) {
-            become(value, second.chosen);
-        }
+        if (second.chosen && !contains(second.chosen, value)) { become(value, second.chosen); }
         return;
     default: become_text(value, JSON_WORD, numbers[pick(COUNT(numbers))]);
     }

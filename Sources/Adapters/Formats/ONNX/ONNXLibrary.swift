@@ -129,11 +129,8 @@ struct ONNXLibrary {
 
     /// Opens the first of the files that can be opened.
     static func load(_ candidates: [String]) throws(LoragenError) -> UnsafeMutableRawPointer {
-        #if LORAGEN_SANITIZED
-            let deepBind: Int32 = 0  // AddressSanitizer refuses it
-        #else
-            let deepBind: Int32 = 8
-        #endif
+        // Sanitisers refuse RTLD_DEEPBIND; a host under one has to do with RTLD_LOCAL.
+        let deepBind: Int32 = dlsym(nil, "__sanitizer_print_stack_trace") == nil ? 8 : 0
         var reasons: [(isThere: Bool, text: String)] = []
         for path in candidates {
             if let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | deepBind) { return handle }
