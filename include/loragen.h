@@ -30,6 +30,12 @@
  *              threads.
  *   Manners    The library sets no environment variable, no signal handler, no global of another library, and prints
  *              nothing; see loragen_set_log().
+ *   Memory     Sizes are computed before memory is taken, and what the process cannot have (of the machine, its control
+ *              group, its address space) is LORAGEN_MEMORY; so is any call that takes memory when less than 48 MiB could
+ *              be mapped (and, once, 128 MiB of addresses for products of matrices, which take memory as they are used).
+ *              What no library can promise: small objects are made by Swift's runtime, which ends the process when
+ *              malloc() fails, as it can when another thread takes the rest in the middle of a call; and where the system
+ *              has promised more memory than there is, it ends a process without asking.
  *   Text       All strings are UTF-8.
  */
 #ifndef LORAGEN_H
@@ -447,7 +453,8 @@ loragen_status loragen_nearest(loragen_analysis **out, const loragen_adapters *a
 
 typedef struct loragen_doctor_options {
     size_t struct_size;
-    /* The most memory in bytes that factors may take; beyond, similarities are estimated from digests. 0: 1 GiB. */
+    /* The most memory in bytes that factors may take; beyond, similarities are estimated from digests. 0: 1 GiB, or a
+     * quarter of what the process can have if that is less. */
     uint64_t memory_limit;
     loragen_progress_callback progress;
     void *payload;

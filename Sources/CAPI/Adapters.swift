@@ -151,7 +151,7 @@ public func loragen_adapters_save(
     _ adapters: OpaquePointer?, _ sample: Int, _ path: UnsafePointer<CChar>?, _ format: Int32,
     _ options: UnsafePointer<loragen_save_options>?
 ) -> loragen_status {
-    status { () throws(LoragenError) in
+    work { () throws(LoragenError) in
         let box = try object(adapters, "adapters", as: AdaptersBox.self)
         try check(sample, below: box.samples.count, "sample")
         let path = try CAPI.path(path)

@@ -10,7 +10,7 @@ public func loragen_convert(
     _ source: UnsafePointer<CChar>?, _ target: UnsafePointer<CChar>?, _ format: Int32,
     _ options: UnsafePointer<loragen_convert_options>?
 ) -> loragen_status {
-    status { () throws(LoragenError) in
+    work { () throws(LoragenError) in
         let (source, target) = (try path(source, "source"), try path(target, "target"))
         let options = try CAPI.options(options, over: loragen_convert_options(), "options")
         try Conversion.run(
@@ -25,7 +25,7 @@ public func loragen_apply(
     _ model: UnsafePointer<CChar>?, _ adapter: UnsafePointer<CChar>?, _ target: UnsafePointer<CChar>?,
     _ options: UnsafePointer<loragen_apply_options>?
 ) -> loragen_status {
-    status { () throws(LoragenError) in
+    work { () throws(LoragenError) in
         let (model, target) = (try path(model, "model"), try path(target, "target"))
         var defaults = loragen_apply_options()
         defaults.scale = 1

@@ -44,7 +44,7 @@ public func loragen_corpus_check(
     _ problem: (@convention(c) (UnsafePointer<CChar>?, UnsafeMutableRawPointer?) -> Int32)?,
     _ payload: UnsafeMutableRawPointer?
 ) -> loragen_status {
-    status { () throws(LoragenError) in
+    work { () throws(LoragenError) in
         let first = Corpus.check(path: try CAPI.path(path)) { error in
             guard let problem else { return false }
             return error.message.withCString { problem($0, payload) } != 0
@@ -72,7 +72,7 @@ public func loragen_corpus_entry_at(
 
 @c @implementation
 public func loragen_corpus_unpack(_ corpus: OpaquePointer?, _ folder: UnsafePointer<CChar>?) -> loragen_status {
-    status { () throws(LoragenError) in
+    work { () throws(LoragenError) in
         try CAPI.corpus(corpus).unpack(to: try path(folder, "folder"))
     }
 }

@@ -16,7 +16,16 @@ func status(of body: () throws(LoragenError) -> Void) -> loragen_status {
     }
 }
 
-/// Runs the body of a C function that makes an object; `out` is NULL unless it succeeds.
+/// The same for a function that takes memory of its own: it does not begin where little is left, for Swift's runtime ends
+/// the process when its small objects find none.
+func work(of body: () throws(LoragenError) -> Void) -> loragen_status {
+    status { () throws(LoragenError) in
+        try Memory.require(0, for: "the call")
+        try body()
+    }
+}
+
+/// Runs the body of a C function that makes an object, as `work`; `out` is NULL unless it succeeds.
 func status(
     making out: UnsafeMutablePointer<OpaquePointer?>?, of body: () throws(LoragenError) -> AnyObject
 ) -> loragen_status {
@@ -24,7 +33,7 @@ func status(
         return status { () throws(LoragenError) in throw nullArgument("out") }
     }
     out.pointee = nil
-    return status { () throws(LoragenError) in
+    return work { () throws(LoragenError) in
         out.pointee = OpaquePointer(Unmanaged.passRetained(try body()).toOpaque())
     }
 }

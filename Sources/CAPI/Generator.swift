@@ -99,7 +99,7 @@ public func loragen_generate_file(
     _ generator: OpaquePointer?, _ request: UnsafePointer<loragen_request>?, _ path: UnsafePointer<CChar>?,
     _ given: UnsafePointer<loragen_file_options>?
 ) -> loragen_status {
-    status { () throws(LoragenError) in
+    work { () throws(LoragenError) in
         let generator = try object(generator, "generator", as: GeneratorBox.self).generator
         if request == nil { throw nullArgument("request") }
         var defaults = loragen_request()

@@ -9,7 +9,7 @@ import Tensor
 public func loragen_train(
     _ corpus: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ options: UnsafePointer<loragen_training_options>?
 ) -> loragen_status {
-    status { () throws(LoragenError) in
+    work { () throws(LoragenError) in
         let corpus = try CAPI.corpus(corpus)
         let path = try CAPI.path(path)
         let given = try CAPI.options(options, over: loragen_training_options(), "options")

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include "internal.h"
 
 enum { SMALLEST = 64, CLASSES = 4 * 40, SPANS = 4096 };
@@ -190,11 +191,27 @@ void lk_deallocate(void *memory, size_t bytes) {
     if (!keep) free(memory);
 }
 
-bool lk_can_map(size_t bytes) {
-    void *map = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+static bool can_map(size_t bytes, int protection) {
+    void *map = mmap(NULL, bytes ? bytes : 1, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED) return false;
     munmap(map, bytes ? bytes : 1);
     return true;
+}
+
+static _Atomic size_t mostWanted;
+
+bool lk_can_map(size_t bytes) {
+    size_t most = atomic_load(&mostWanted);
+    while (bytes > most && bytes < (size_t)1 << 44 && !atomic_compare_exchange_weak(&mostWanted, &most, bytes)) {
+    }
+    return can_map(bytes, PROT_READ | PROT_WRITE);
+}
+
+bool lk_can_spare(size_t bytes) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return true;
+    size_t most = atomic_load(&mostWanted), least = (size_t)1 << 30;
+    return can_map(bytes + (most > least ? most : least), PROT_NONE);
 }
 
 void lk_trim(void) {

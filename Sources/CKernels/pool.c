@@ -127,7 +127,8 @@ static void start_workers(size_t count) {
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, 2 << 20);
-    for (pthread_t thread; workers < count; workers++)
+    // A thread takes a stack, and an arena of malloc with its first small object.
+    for (pthread_t thread; workers < count && lk_can_spare((size_t)(64 + 8) << 20); workers++)
         if (pthread_create(&thread, &attributes, worker, (void *)(workers + 1)) != 0) break;
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

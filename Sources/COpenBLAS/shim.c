@@ -36,6 +36,7 @@ static struct {
     bool used;
 } buffers[BUFFERS];
 static size_t made;
+static bool (*can_spare)(size_t);
 static pthread_mutex_t bufferLock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t returned = PTHREAD_COND_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -52,7 +53,7 @@ static void watch_forks(void) { pthread_atfork(lock_buffers, unlock_buffers, aft
 
 // One more buffer, whose pages take memory when they are used; the lock is held.
 static bool make_buffer(void) {
-    if (made == BUFFERS) return false;
+    if (made == BUFFERS || (made > 0 && can_spare && !can_spare(BUFFER_BYTES))) return false;
     void *map = mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED) return false;
     buffers[made].start = map;
@@ -60,9 +61,10 @@ static bool make_buffer(void) {
     return true;
 }
 
-bool openblas_prepare(void) {
+bool openblas_prepare(bool (*spare)(size_t bytes)) {
     pthread_once(&once, watch_forks);
     lock_buffers();
+    can_spare = spare;
     bool ready = made > 0 || make_buffer();
     unlock_buffers();
     return ready;

@@ -25,10 +25,10 @@ public enum Memory {
     ) throws(LoragenError) {
         let room = bytes < smallest ? Double(physical) : Double(min(physical, ControlGroup.current.room))
         let wanted = bytes + Double(margin)
-        if wanted <= room, openblas_prepare(), canMap(Int(saturating: wanted)) { return }
+        if wanted <= room, openblas_prepare(lk_can_spare), canMap(Int(saturating: wanted)) { return }
         throw LoragenError(
             .memory,
-            "\(what()) takes about \(mebibytes(bytes)) MiB, which this process cannot have: "
+            "\(what()) takes about \(mebibytes(bytes)) MiB, and \(margin >> 20) to spare, which this process cannot have: "
                 + (wanted > room
                     ? "\(mebibytes(room)) MiB are there for it"
                     : "the system refuses them (is there a limit on its memory, ulimit -v?)") + advice())

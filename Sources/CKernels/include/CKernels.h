@@ -244,8 +244,11 @@ void *lk_allocate(size_t bytes);
 void lk_deallocate(void *buffer, size_t bytes);
 // Gives all kept buffers back to the system.
 void lk_trim(void);
-// Whether the system would give this many bytes now.
+// Whether the system would give this many bytes now, which the caller is about to take.
 bool lk_can_map(size_t bytes);
+// Whether this many bytes of addresses can go to what can be done without (a thread, a second work buffer): always without
+// a limit on the address space, else if as many are left as was asked for at most, and 1 GiB.
+bool lk_can_spare(size_t bytes);
 // For tests: lets the allocation after this many others return null, once; a negative number lets none.
 void lk_fail_allocation(int64_t after);
 

@@ -4,8 +4,9 @@
 #include <openblas-serial/cblas.h>
 #include <stdbool.h>
 
-// Makes the first work buffer, 128 MiB of addresses. False when the system has none; products need one.
-bool openblas_prepare(void);
+// Makes the first work buffer, 128 MiB of addresses. False when the system has none; products need one. Others are made for
+// threads that multiply at the same time, where can_spare says so.
+bool openblas_prepare(bool (*can_spare)(size_t bytes));
 
 // Column-major, Fortran calling convention; info < 0 names a bad argument, info > 0 means no convergence.
 void sgesdd_(const char *jobz, const int *m, const int *n, float *a, const int *lda, float *s, float *u,
