@@ -98,6 +98,9 @@ private struct PackedAdapter: AdapterReader {
         let scales = file.bytes(of: try file.require(place.name + ".scale"))
         let means = file.bytes(of: try file.require(place.name + ".mean"))
         let start = index * place.count
+        guard range.upperBound <= place.count, start + place.count <= codes.count,
+            min(scales.count, means.count) >= 4 * place.count
+        else { throw LoragenError(.format, "\(file.path): tensor '\(place.name)' has not the numbers of its adapters") }
         for (i, j) in range.enumerated() {
             let code = Float(codes.load(fromByteOffset: start + j, as: Int8.self))
             let scale = scales.loadUnaligned(fromByteOffset: 4 * j, as: Float.self)

@@ -106,6 +106,10 @@ public struct Diagnosis {
             while groups.reduce(0, { $0 + $1.factorBytes }) > memoryLimit,
                 let largest = groups.max(by: { $0.factorBytes < $1.factorBytes })
             {
+                // Random signs for both sides of every module, at least 8 of them.
+                let signs = largest.modules.reduce(0.0) { $0 + Double($1.outputs + $1.columns) }
+                try Memory.require(
+                    4 * signs * Double(max(8, 8192 / max(1, largest.modules.count))), for: "digests of adapters")
                 largest.condense()
             }
             let done = min(items.count, start + batch)

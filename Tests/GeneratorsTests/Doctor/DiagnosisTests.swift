@@ -25,6 +25,22 @@ struct DiagnosisTests {
         try Adapter(layout: adapter.layout, values: adapter.copyValues().enumerated().map { body($0, $1) })
     }
 
+    @Test("Norms that are all the same, however large, are one bar", arguments: [1e-15, 1, 1e8, 1e10, 1e18])
+    func equalNorms(size: Float) throws {
+        let scratch = try Scratch()
+        for i in 0..<3 {
+            let layout = try Layout(modules: [try ModuleShape(name: "m.l", inputs: 8, outputs: 8, rank: 1, alpha: 1)])
+            var values = [Float](repeating: 0, count: 16)
+            (values[i], values[8]) = (size, size)
+            let adapter = try Adapter(layout: layout, values: values)
+            try adapter.write(to: scratch("t\(i)"), format: .peft)
+        }
+        let diagnosis = try Diagnosis(path: scratch.path)
+        #expect(diagnosis.svg.hasSuffix("</svg>\n") && !diagnosis.svg.contains("nan"), "\(diagnosis.svg)")
+        _ = try diagnosis.json.text()
+        #expect(diagnosis.text.contains("3 adapters"))
+    }
+
     @Test("A sound corpus, and its numbers against dense arithmetic")
     func sound() throws {
         let corpus = try Synthetic.shared.get().corpus
