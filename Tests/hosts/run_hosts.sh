@@ -3,7 +3,7 @@
 #
 #   Tests/hosts/run_hosts.sh LIBDIR [GENERATOR CORPUS]
 #
-#   the library's symbols and dependencies, the layout of the C structs, hostile arguments (plain and under valgrind),
+#   the library's symbols and dependencies, the layout of the C structs, hostile arguments (plain and under valgrind), short memory,
 #   behaviour as a guest, the C++, Python and Rust bindings, and the examples of all four languages and the command
 #   line, which must write the same bytes for the same request.
 #
@@ -87,6 +87,7 @@ if wanted valgrind; then
         --suppressions="$here/valgrind.supp" --errors-for-leak-kinds=definite --show-leak-kinds=definite \
         "$work/hostile" "$generator" "$corpus" "$(fresh)"
 fi
+part "short memory" python3 "$here/short_memory.py" "$generator" "$corpus" "$(fresh)" --rooms 1,40,64,128,192,256,512,1024
 part "guest" "$work/embedding" "$lib/libloragen.so.0" "$generator" "$corpus" "$(fresh)"
 part "C++ binding" "$work/binding" "$generator" "$corpus" "$(fresh)"
 part "Python binding" python3 -m pytest -q --tb=short -p no:cacheprovider "$root/bindings/python"
