@@ -89,11 +89,18 @@ void *__wrap_blas_memory_alloc(int position) {
     return start;
 }
 
+// Named so that a program which is linked with one of the two alone does not link.
+extern void __real_blas_memory_free(void *start);
 void __wrap_blas_memory_free(void *start);
 void __wrap_blas_memory_free(void *start) {
+    bool ours = false;
     lock_buffers();
-    for (size_t i = 0; i < made; i++)
-        if (buffers[i].start == start) buffers[i].used = false;
-    pthread_cond_signal(&returned);
+    for (size_t i = 0; i < made && !ours; i++)
+        if (buffers[i].start == start) {
+            ours = true;
+            buffers[i].used = false;
+            pthread_cond_signal(&returned);
+        }
     unlock_buffers();
+    if (!ours) __real_blas_memory_free(start);
 }
