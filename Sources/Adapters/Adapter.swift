@@ -36,7 +36,9 @@ public final class Adapter: @unchecked Sendable {
         // The layout's limit of 2^32 values keeps the product far from overflow.
         let byteCount = (count * MemoryLayout<Float>.stride + 63) & ~63
         if byteCount >= Self.largeBytes {
-            try Memory.require(Double(byteCount), for: "an adapter of \(count) numbers")
+            // Readers turn or convert a tensor at a time.
+            let largest = layout.tensors.reduce(0) { max($0, $1.count) }
+            try Memory.require(count + largest, of: Float.self, for: "an adapter of \(count) numbers")
         }
         guard posix_memalign(&raw, 64, max(byteCount, 64)) == 0, let raw else {
             throw LoragenError(.memory, "no memory for an adapter of \(byteCount) bytes")

@@ -92,6 +92,7 @@ public final class SafetensorsFile: Sendable {
                 .format,
                 "\(path): tensor '\(shortened(name))' is \(tensor.type.rawValue); expected F32, F16, BF16 or F64")
         }
+        try requireMemory(for: tensor)
         var failure: LoragenError?
         let values = [Float](unsafeUninitializedCapacity: tensor.count) { buffer, count in
             do throws(LoragenError) {
@@ -101,6 +102,13 @@ public final class SafetensorsFile: Sendable {
         }
         if let failure { throw failure }
         return values
+    }
+
+    /// Asks for the memory of a copy, in the wider of float32 and the stored type.
+    private func requireMemory(for tensor: SafetensorsTensor) throws(LoragenError) {
+        if tensor.count < 1 << 18 { return }
+        try Memory.require(
+            Double(max(tensor.byteCount, 4 * tensor.count)), for: "\(path): tensor '\(shortened(tensor.name))'")
     }
 
     /// Elements of a type that is stored as it is in memory: Int8 for I8, Int16 for I16, Int32, Int64, UInt8, Double.
@@ -115,6 +123,7 @@ public final class SafetensorsFile: Sendable {
                 "\(path): tensor '\(shortened(name))' is \(tensor.type.rawValue); expected "
                     + Element.elementType.rawValue)
         }
+        try requireMemory(for: tensor)
         let source = bytes(of: tensor)
         let values = [Element](unsafeUninitializedCapacity: tensor.count) { buffer, count in
             UnsafeMutableRawBufferPointer(buffer).copyMemory(from: source)
