@@ -125,9 +125,9 @@ typedef struct loragen_module {
 
 /* ------------------------------------------------------------------------------------------------ corpus */
 
-/* A folder of PEFT adapters, with a manifest `corpus.jsonl` or without (then every sub-folder is an adapter and its
- * name the task), or one packed `.safetensors` file. docs/corpus.md has the schema. Adapters of different ranks are
- * accepted. */
+/* A folder of PEFT adapters, with a manifest `corpus.jsonl` or without (then every folder below it that has an
+ * adapter_config.json is an adapter and its name the task), or one packed `.safetensors` file. docs/corpus.md has the
+ * schema. Adapters of different ranks are accepted. */
 typedef struct loragen_corpus loragen_corpus;
 
 enum { LORAGEN_SPLIT_TRAIN = 0, LORAGEN_SPLIT_VALIDATION = 1, LORAGEN_SPLIT_TEST = 2 };
@@ -143,7 +143,9 @@ typedef struct loragen_corpus_entry {
     int32_t split;
 } loragen_corpus_entry;
 
-/* Opens a corpus and checks all of it: manifest, layouts, shapes, values. The first problem is the error. */
+/* Opens a corpus and checks all of it: manifest, layouts, shapes, values. The first problem is the error. What does not
+ * stop training but should be known before (no conditions, nothing held out, adapters that were left out) goes to the
+ * log as warnings, here and in loragen_corpus_check(). */
 loragen_status loragen_corpus_open(loragen_corpus **out, const char *path);
 
 /* Checks a corpus and hands every problem to `problem` (file, line and field are in the message); returns LORAGEN_OK if
@@ -153,6 +155,11 @@ loragen_status loragen_corpus_check(const char *path, int32_t (*problem)(const c
 
 size_t loragen_corpus_count(const loragen_corpus *corpus);
 loragen_status loragen_corpus_entry_at(const loragen_corpus *corpus, size_t index, loragen_corpus_entry *out);
+
+/* Drafts a manifest for a folder of PEFT adapters that has none: a line for each, task and run by the folders' names,
+ * bits where all names are bits, and else null where a condition belongs; a tenth of the tasks for validation and a tenth
+ * for the test, by a hash of `seed` and task. A manifest that exists is never replaced: LORAGEN_IO. */
+loragen_status loragen_corpus_init(const char *folder, uint64_t seed);
 
 /* Writes the corpus as PEFT folders with a manifest into `folder`, which must not exist. */
 loragen_status loragen_corpus_unpack(const loragen_corpus *corpus, const char *folder);
@@ -235,6 +242,10 @@ loragen_status loragen_generator_open(loragen_generator **out, const char *path)
 loragen_status loragen_generator_describe(const loragen_generator *generator, loragen_generator_info *out);
 loragen_status loragen_generator_module(const loragen_generator *generator, size_t index, loragen_module *out);
 
+/* Reads all of the file, which opening does not, and compares it with its hash: LORAGEN_FORMAT when a byte of its tensors
+ * or settings is not the one that was written. */
+loragen_status loragen_generator_check(const loragen_generator *generator);
+
 /* What was measured on held-out tasks when the generator was trained, as JSON; docs/report.md explains each number. */
 const char *loragen_generator_report(const loragen_generator *generator);
 
@@ -249,7 +260,8 @@ typedef struct loragen_request {
     const char *bits; /* "0001100101", one character a bit; or NULL */
     uint64_t seed;
     int32_t samples;     /* adapters to draw; sample i depends on the seed and on i alone. 0: 1 */
-    int32_t steps;       /* of the sampler. 0: the generator's own */
+    /* Of the sampler, at most those of the generator's noise schedule; "ddpm" takes all of them. 0: the generator's own */
+    int32_t steps;
     float guidance;      /* 0 ignores the condition, 1 follows it, more exaggerates it. Negative: the generator's own */
     const char *sampler; /* "ddpm", "ddim", "dpm-solver++". NULL: the generator's own */
     loragen_progress_callback progress;
@@ -261,7 +273,8 @@ typedef struct loragen_request {
 /* One or more adapters of one layout, in memory. */
 typedef struct loragen_adapters loragen_adapters;
 
-/* Draws adapters for a condition. */
+/* Draws adapters for a condition. A condition far from every training task's, or an adapter far from every training
+ * adapter, is a warning in the log, and shows in loragen_adapters_origin(). */
 loragen_status generate_lora(loragen_adapters **out, const loragen_generator *generator,
                              const loragen_request *request);
 
@@ -279,8 +292,9 @@ loragen_status loragen_adapters_tensor(const loragen_adapters *adapters, size_t 
                                        loragen_tensor *out);
 loragen_status loragen_adapters_module(const loragen_adapters *adapters, size_t index, loragen_module *out);
 
-/* Where the adapter comes from, as JSON: generator, method, seed, condition, nearest training adapters and distance.
- * NULL if the file that it was opened from does not say. */
+/* Where the adapter comes from, as JSON: generator, method, seed, condition, norm of the updates, nearest training adapters
+ * and distance, how far the condition is from those of the training tasks. docs/embedding.md has the fields. NULL if the
+ * file that it was opened from does not say. */
 const char *loragen_adapters_origin(const loragen_adapters *adapters, size_t sample);
 
 /* A DLPack tensor of the same memory (struct DLManagedTensor of dlpack.h, version 0.8, which is not needed to include
@@ -473,7 +487,8 @@ const char *loragen_analysis_json(const loragen_analysis *analysis);
 const char *loragen_analysis_text(const loragen_analysis *analysis);
 const char *loragen_analysis_svg(const loragen_analysis *analysis);
 
-/* How many findings of loragen_doctor() are errors: 0 means that nothing stands in the way of training. */
+/* How many findings of loragen_doctor() are errors: 0 means that nothing stands in the way of training, for what
+ * loragen_corpus_open() refuses is an error here. */
 size_t loragen_analysis_errors(const loragen_analysis *analysis);
 
 void loragen_analysis_free(loragen_analysis *analysis);

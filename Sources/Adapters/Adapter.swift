@@ -27,9 +27,17 @@ public final class Adapter: @unchecked Sendable {
     private static let largeBytes = 16 << 20
 
     /// Makes an adapter whose values `fill` writes; they are zero before. Throws `.memory`, and what `fill` throws.
-    public init(
+    public convenience init(
         layout: Layout, metadata: [String: String] = [:],
         fill: (UnsafeMutableBufferPointer<Float>) throws(LoragenError) -> Void
+    ) throws(LoragenError) {
+        try self.init(layout: layout, fill: fill) { metadata }
+    }
+
+    /// The same with metadata that are known when the values are.
+    public init(
+        layout: Layout, fill: (UnsafeMutableBufferPointer<Float>) throws(LoragenError) -> Void,
+        describe: () throws(LoragenError) -> [String: String]
     ) throws(LoragenError) {
         let count = layout.valueCount
         var raw: UnsafeMutableRawPointer?
@@ -46,6 +54,7 @@ public final class Adapter: @unchecked Sendable {
         let block = raw.initializeMemory(as: Float.self, repeating: 0, count: byteCount / MemoryLayout<Float>.stride)
         do throws(LoragenError) {
             try fill(UnsafeMutableBufferPointer(start: block, count: count))
+            metadata = try describe()
         } catch {
             free(raw)
             throw error
@@ -53,7 +62,6 @@ public final class Adapter: @unchecked Sendable {
         self.block = block
         values = UnsafeBufferPointer(start: block, count: count)
         self.layout = layout
-        self.metadata = metadata
     }
 
     /// Makes an adapter from its flat vector. Throws `.invalidArgument` when the count is not the layout's.

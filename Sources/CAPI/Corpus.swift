@@ -34,7 +34,9 @@ public func loragen_corpus_open(
     _ out: UnsafeMutablePointer<OpaquePointer?>?, _ path: UnsafePointer<CChar>?
 ) -> loragen_status {
     status(making: out) { () throws(LoragenError) in
-        CorpusBox(try Corpus(path: try CAPI.path(path)))
+        let corpus = try Corpus(path: try CAPI.path(path))
+        for remark in corpus.remarks { remark.log() }
+        return CorpusBox(corpus)
     }
 }
 
@@ -45,7 +47,7 @@ public func loragen_corpus_check(
     _ payload: UnsafeMutableRawPointer?
 ) -> loragen_status {
     work { () throws(LoragenError) in
-        let first = Corpus.check(path: try CAPI.path(path)) { error in
+        let first = Corpus.check(path: try CAPI.path(path), remark: { $0.log() }) { error in
             guard let problem else { return false }
             return error.message.withCString { problem($0, payload) } != 0
         }
@@ -67,6 +69,13 @@ public func loragen_corpus_entry_at(
         guard let out else { throw nullArgument("out") }
         try check(index, below: box.entries.count, "index")
         out.pointee = box.entries[index]
+    }
+}
+
+@c @implementation
+public func loragen_corpus_init(_ folder: UnsafePointer<CChar>?, _ seed: UInt64) -> loragen_status {
+    work { () throws(LoragenError) in
+        try Corpus.draft(path: try path(folder, "folder"), seed: seed)
     }
 }
 

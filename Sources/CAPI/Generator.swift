@@ -68,6 +68,13 @@ public func loragen_generator_module(
 }
 
 @c @implementation
+public func loragen_generator_check(_ generator: OpaquePointer?) -> loragen_status {
+    work { () throws(LoragenError) in
+        try object(generator, "generator", as: GeneratorBox.self).generator.checkHash()
+    }
+}
+
+@c @implementation
 public func loragen_generator_report(_ generator: OpaquePointer?) -> UnsafePointer<CChar>? {
     existing(generator, as: GeneratorBox.self)?.report
 }

@@ -19,8 +19,10 @@ public struct GenerationRequest: Sendable {
 
 /// A trained generator. Safe to use from many threads at once: nothing in it changes after it was opened.
 public final class Generator: @unchecked Sendable {
-    private let file: GeneratorFile
-    private let model: any Method
+    private let path: String
+    let file: GeneratorFile
+    let model: any Method
+    let usual = UsualDistance()
 
     public var method: String { file.method }
     public var preset: String { file.preset }
@@ -28,7 +30,8 @@ public final class Generator: @unchecked Sendable {
     public var conditionKind: ConditionKind { file.conditionKind }
     public var conditionLength: Int { file.size.conditions }
     public var sampler: String? { model.sampling.map { type(of: $0.sampler).name } }
-    public var steps: Int { model.sampling?.steps ?? 0 }
+    /// How often the network is evaluated for a sample; 0 for methods that do not sample.
+    public var steps: Int { model.sampling.map { model.evaluations($0) } ?? 0 }
     public var guidance: Float { model.sampling.map { Float($0.guidance) } ?? 0 }
     public var hash: String { file.hash }
     /// What was measured on held-out tasks, as JSON.
@@ -39,8 +42,16 @@ public final class Generator: @unchecked Sendable {
     /// Maps a generator file. Throws `.io`, `.format`, `.version`.
     public init(path: String) throws(LoragenError) {
         sources = Sources(path)
+        self.path = path
         (file, model) = try GeneratorFile.read(path: path)
         report = try file.report.text()
+    }
+
+    /// Reads all of the file and compares it with its hash, which opening does not. Throws `.format`.
+    public func checkHash() throws(LoragenError) {
+        do throws(LoragenError) { try file.checkHash(model) } catch {
+            throw LoragenError(error.code, "\(path): \(error.message)")
+        }
     }
 
     /// Draws adapters. Sample `i` depends on the request's seed and on `i` alone.
@@ -81,10 +92,15 @@ public final class Generator: @unchecked Sendable {
                 .nonFinite,
                 "\(method) gave numbers that are not finite; the condition may be far from the trained ones")
         }
-        var sketch = Sketch()
-        vector.withUnsafeBufferPointer { sketch.add($0) }
-        let origin = try origin(sketch, draw, request, sample)
-        return try file.representation.decode(vector, group: draw.group, metadata: ["loragen.origin": origin])
+        var made = Made()
+        vector.withUnsafeBufferPointer { made.sketch.add($0) }
+        let adapter = try file.representation.decode(vector, group: draw.group) { (adapter) throws(LoragenError) in
+            made.squares += adapter.squaredNorms().reduce(0, +)
+        } metadata: { () throws(LoragenError) in
+            ["loragen.origin": try origin(made, draw, request, sample)]
+        }
+        warn(of: made)
+        return adapter
     }
 
     /// Draws one sample of a request and writes it while it is made: the bytes that `generate` and `Adapter.write` give.
@@ -108,18 +124,31 @@ public final class Generator: @unchecked Sendable {
         let memory = try streamMemory(draw.sampling, limit: memoryLimit)
         let watch = Watch(progress, samples: 1)
         let stream = try AdapterStream(layout: layout, options: options)
+        var made = Made()
         var modules: ModuleStream?
         try stream.write(to: path, format: format) { () throws(LoragenError) in
-            ["loragen.origin": try origin(modules?.sketch ?? Sketch(), draw, request, sample)]
+            ["loragen.origin": try origin(made, draw, request, sample)]
         } modules: { () throws(LoragenError) in
-            if let modules { return try modules.next() }
-            let vector = try model.stream(
-                condition: draw.condition, random: draw.random(sample), sampling: draw.sampling, memory: memory,
-                progress: { (step, steps) throws(LoragenError) in try watch.report(0, step, steps) })
-            let made = ModuleStream(vector, file.representation, group: draw.group)
-            modules = made
-            return try made.next()
+            if modules == nil {
+                let vector = try model.stream(
+                    condition: draw.condition, random: draw.random(sample), sampling: draw.sampling, memory: memory,
+                    progress: { (step, steps) throws(LoragenError) in try watch.report(0, step, steps) })
+                modules = ModuleStream(vector, file.representation, group: draw.group)
+            }
+            guard let modules else { throw LoragenError(.internalError, "there is no stream of modules") }
+            let module = try modules.next()
+            made.squares += module.squaredNorms().reduce(0, +)
+            made.sketch = modules.sketch
+            return module
         }
+        warn(of: made)
+    }
+
+    /// What is known of a sample once it is made.
+    struct Made {
+        var sketch = Sketch()
+        /// `Σ‖scale · B · A‖²` over the modules.
+        var squares = 0.0
     }
 
     /// What is left of a limit for the method, 0 without one: a module is held in several forms, and the file has a buffer.
@@ -150,13 +179,14 @@ public final class Generator: @unchecked Sendable {
     }
 
     /// A request that was checked.
-    private struct Draw {
+    struct Draw {
         /// As it was asked for, and standardised.
         let asked: [Float]
         let condition: Tensor<Float>
         let sampling: Sampling?
         let group: Int32
         let seed: UInt64
+        let distance: ConditionDistance?
 
         init(_ request: GenerationRequest, _ generator: Generator) throws(LoragenError) {
             asked = try generator.checkedCondition(request)
@@ -168,6 +198,8 @@ public final class Generator: @unchecked Sendable {
             }
             group = try generator.group(of: condition)
             seed = request.seed
+            distance = generator.distance(of: condition)
+            generator.warn(of: asked, distance)
         }
 
         func random(_ sample: Int) -> Random { Random(seed: seed, stream: Streams.sampling + UInt64(sample)) }
@@ -244,6 +276,7 @@ public final class Generator: @unchecked Sendable {
                 throw LoragenError(
                     .invalidArgument, "the method \"\(method)\" does not sample; leave sampler and steps out")
             }
+            warnOfGuidance(request, "the method \"\(method)\" does not sample")
             return nil
         }
         if let name = request.sampler {
@@ -254,8 +287,17 @@ public final class Generator: @unchecked Sendable {
             if type(of: sampling.sampler).name != name { sampling.sampler = sampler }
         }
         if let steps = request.steps {
-            guard (1...100_000).contains(steps) else {
-                throw LoragenError(.invalidArgument, "steps is \(steps); expected 1 to 100000")
+            let limit = model.stepLimit
+            guard (1...limit).contains(steps) else {
+                throw LoragenError(
+                    .invalidArgument,
+                    "steps is \(steps); expected 1 to \(limit), the steps of this generator's noise schedule")
+            }
+            guard !(sampling.sampler is DDPM) || steps == limit else {
+                throw LoragenError(
+                    .invalidArgument,
+                    "steps is \(steps), but \"\(DDPM.name)\" takes all \(limit) steps of the noise schedule; leave steps out, "
+                        + "or choose \"\(DDIM.name)\" or \"\(DPMSolver.name)\"")
             }
             sampling.steps = steps
         }
@@ -265,7 +307,16 @@ public final class Generator: @unchecked Sendable {
             }
             sampling.guidance = Double(guidance)
         }
+        if file.conditionKind == .none {
+            warnOfGuidance(request, "this generator takes no condition")
+            sampling.guidance = 1
+        }
         return sampling
+    }
+
+    private func warnOfGuidance(_ request: GenerationRequest, _ reason: String) {
+        guard let guidance = request.guidance, guidance != 1 else { return }
+        Log.warning("guidance is \(guidance), but \(reason), so that it has no effect")
     }
 
     /// The training task whose statistics the inverse needs; 0 unless they are per task.
@@ -278,49 +329,5 @@ public final class Generator: @unchecked Sendable {
                 "this generator was trained with per-task statistics, so it can only be asked for its training tasks")
         }
         return Int32(place)
-    }
-
-    // MARK: Origin
-
-    /// Where a sample comes from, as JSON with spaces behind it: its length does not depend on what was drawn, so that it
-    /// can stand in a file before the values.
-    private func origin(
-        _ sketch: Sketch, _ draw: Draw, _ request: GenerationRequest, _ sample: Int
-    ) throws(LoragenError) -> String {
-        let distances = file.index.sketches.withUnsafeBufferPointer { all in
-            file.index.tasks.indices.map { i in
-                Sketch.distance(
-                    UnsafeBufferPointer(rebasing: all[(i * Sketch.width)..<((i + 1) * Sketch.width)]), sketch.buckets)
-            }
-        }
-        let nearest = distances.indices.sorted { distances[$0] < distances[$1] }.prefix(3)
-        let text = try origin(nearest.map { (file.index.tasks[$0], distances[$0]) }, draw, request, sample)
-        let longest = file.index.tasks.sorted { $0.utf8.count > $1.utf8.count }.prefix(3)
-        // No number takes more than 24 characters; a character in a string takes at most 6 bytes.
-        let room = 3 * 24 + 6 * longest.reduce(0) { $0 + $1.utf8.count }
-        let frames = 3 * #"{"task":"","distance":},"#.utf8.count
-        let width = try origin([], draw, request, sample).utf8.count + room + frames
-        return text + String(repeating: " ", count: max(0, width - text.utf8.count))
-    }
-
-    private func origin(
-        _ nearest: [(task: String, distance: Double)], _ draw: Draw, _ request: GenerationRequest, _ sample: Int
-    ) throws(LoragenError) -> String {
-        var digest = SHA256()
-        draw.asked.withUnsafeBytes { digest.update($0) }
-        var object: JSONObject = [
-            "library": "loragen", "generator": .string(file.hash), "method": .string(method), "preset": .string(preset),
-            "seed": .string(String(request.seed)), "sample": JSON(sample),
-            "condition": .string(request.bits ?? digest.finish()),
-            "nearest": .array(
-                nearest.map { .object(["task": .string($0.task), "distance": .number($0.distance)]) }),
-            "medianTrainingDistance": .number(file.index.medianDistance),
-        ]
-        if let sampling = draw.sampling {
-            object["sampler"] = .string(type(of: sampling.sampler).name)
-            object["steps"] = JSON(sampling.steps)
-            object["guidance"] = .number(sampling.guidance)
-        }
-        return try JSON.object(object).text()
     }
 }

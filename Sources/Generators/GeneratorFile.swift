@@ -12,6 +12,8 @@ struct TrainingIndex: Sendable {
     var sketches: Tensor<Float>
     /// The median over tasks of the distance to the nearest other task.
     var medianDistance: Double
+    /// The smallest and the largest norm of a training adapter's updates, `√Σ‖ΔW‖²`; nil in older files.
+    var norms: ClosedRange<Double>?
 }
 
 /// A trained generator as one safetensors file: weights as tensors, everything else as JSON in its metadata.
@@ -35,6 +37,45 @@ struct GeneratorFile {
 
     func write(to path: String, model: any Method) throws(LoragenError) {
         var writer = SafetensorsWriter()
+        var digest = SHA256()
+        for entry in tensors(of: model) {
+            digest.update("\(entry.name) \(entry.tensor.shape)\n")
+            guard let half = entry.half else {
+                entry.tensor.withUnsafeBytes { digest.update($0) }
+                try writer.add(entry.name, entry.tensor)
+                continue
+            }
+            half.withUnsafeBytes { digest.update($0) }
+            try writer.add(entry.name, type: .bf16, shape: half.shape) { (sink) throws(LoragenError) in
+                try half.withUnsafeBytes { raw in Result { () throws(LoragenError) in try sink(raw) } }.get()
+            }
+        }
+        writer.metadata = try metadata(hash: &digest)
+        try writer.write(to: path)
+    }
+
+    /// Reads everything that the hash is of. Throws `.format` when it is not the hash that the file says.
+    func checkHash(_ model: any Method) throws(LoragenError) {
+        var digest = SHA256()
+        for entry in tensors(of: model) {
+            digest.update("\(entry.name) \(entry.tensor.shape)\n")
+            if let half = entry.half {
+                half.withUnsafeBytes { digest.update($0) }
+            } else {
+                entry.tensor.withUnsafeBytes { digest.update($0) }
+            }
+        }
+        let about = try JSON.parse(try metadata(hash: &digest)["generator"] ?? "", source: "generator")
+        guard let found = about["hash"]?.string, found == hash else {
+            throw LoragenError(
+                .format,
+                "its numbers or settings are not those that were written: their hash is \(about["hash"]?.string ?? ""), the "
+                    + "file says \(hash); copy or train it again")
+        }
+    }
+
+    /// All tensors of the file in their order; `half` instead of the numbers where they are bf16.
+    private func tensors(of model: any Method) -> [(name: String, tensor: Tensor<Float>, half: HalfMatrix?)] {
         var tensors = [
             ("condition.shift", Tensor(conditionScale.shift)), ("condition.scale", Tensor(conditionScale.scale)),
             ("normaliser.shift", representation.normaliser.shift),
@@ -57,21 +98,7 @@ struct GeneratorFile {
                 entry.parameter.half.map { ("model." + entry.name, $0.matrix) }
             }, uniquingKeysWith: { first, _ in first })
         tensors += model.module.namedTensors().map { ("model." + $0.name, $0.tensor) }
-        var digest = SHA256()
-        for (name, tensor) in tensors {
-            digest.update("\(name) \(tensor.shape)\n")
-            guard let half = halves[name] else {
-                tensor.withUnsafeBytes { digest.update($0) }
-                try writer.add(name, tensor)
-                continue
-            }
-            half.withUnsafeBytes { digest.update($0) }
-            try writer.add(name, type: .bf16, shape: half.shape) { (sink) throws(LoragenError) in
-                try half.withUnsafeBytes { raw in Result { () throws(LoragenError) in try sink(raw) } }.get()
-            }
-        }
-        writer.metadata = try metadata(hash: &digest)
-        try writer.write(to: path)
+        return tensors.map { ($0.0, $0.1, halves[$0.0]) }
     }
 
     /// Everything but the tensors. `digest` has seen the tensors and gives the hash.
@@ -83,6 +110,7 @@ struct GeneratorFile {
             "values": JSON(size.values), "conditions": JSON(size.conditions), "examples": JSON(size.examples),
             "runs": JSON(size.runs), "tasks": JSON(index.tasks), "medianDistance": .number(index.medianDistance),
         ]
+        if let norms = index.norms { about["norms"] = JSON([norms.lowerBound, norms.upperBound]) }
         digest.update(try JSON.object(about).text())
         about["hash"] = .string(digest.finish())
         return [
@@ -140,6 +168,14 @@ struct GeneratorFile {
         else { throw wrong(path, "conditionKind, seed, medianDistance or tasks") }
         let tasks = list.compactMap(\.string)
         try kind.check(length: size.conditions)
+        var norms: ClosedRange<Double>?
+        if let value = about["norms"] {
+            let ends = (value.array ?? []).compactMap(\.double)
+            guard ends.count == 2, ends[0] >= 0, ends[0] <= ends[1], ends[1].isFinite else {
+                throw wrong(path, "norms")
+            }
+            norms = ends[0]...ends[1]
+        }
         let reader = TensorReader(file: file)
         let groups = try representationSettings(settings).normaliser == .perTask ? tasks.count : 1
         let normaliser = Normaliser(
@@ -159,7 +195,8 @@ struct GeneratorFile {
             representation: representation,
             index: TrainingIndex(
                 tasks: tasks, conditions: try reader.tensor("training.conditions", [tasks.count, size.conditions]),
-                sketches: try reader.tensor("training.sketches", [tasks.count, Sketch.width]), medianDistance: distance),
+                sketches: try reader.tensor("training.sketches", [tasks.count, Sketch.width]), medianDistance: distance,
+                norms: norms),
             report: try JSON.parse(reportText, source: "\(path), report"), seed: seed, hash: try string("hash"))
         let entry = try MethodRegistry.entry(generator.method)
         try checkModel(file, weightCount: try entry.weightCount(settings, size))

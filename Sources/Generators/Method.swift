@@ -29,6 +29,10 @@ protocol Method: AnyObject {
     var module: any Module<Float> { get }
     /// How it samples unless told otherwise; nil for methods that do not sample.
     var sampling: Sampling? { get }
+    /// The most steps of a sampler; 1 for methods that do not sample.
+    var stepLimit: Int { get }
+    /// How often the network is evaluated for a sample, which may be less than the steps that were asked for.
+    func evaluations(_ sampling: Sampling) -> Int
     /// Fits what has a closed form, and returns what has to be trained, in order.
     func stages(_ data: TrainingData) throws(LoragenError) -> [any TrainingStage]
     /// One normalised vector `[1, values]` for a standardised condition `[1, conditions]`; `random` is the sample's own.
@@ -51,6 +55,8 @@ protocol Method: AnyObject {
 
 extension Method {
     var sampleMemory: Int { 0 }
+    var stepLimit: Int { 1 }
+    func evaluations(_ sampling: Sampling) -> Int { 1 }
     func streamMemory(_ sampling: Sampling?) -> Int? { nil }
 
     func stream(

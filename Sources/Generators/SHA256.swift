@@ -1,3 +1,5 @@
+import Tensor
+
 /// The SHA-256 digest (FIPS 180-4). swift-crypto was considered: it brings BoringSSL, a minute and a half of building
 /// and megabytes, for the identity of a file.
 struct SHA256 {
@@ -43,6 +45,24 @@ struct SHA256 {
             for shift in stride(from: 28, through: 0, by: -4) { text.append(digits[Int((word >> UInt32(shift)) & 15)]) }
         }
         return text
+    }
+
+    /// The digest of the digests of parts of 1 MiB, which several threads make.
+    static func ofParts(_ bytes: UnsafeRawBufferPointer) -> String {
+        let size = 1 << 20
+        let count = (bytes.count + size - 1) / size
+        var parts = [String](repeating: "", count: count)
+        parts.withUnsafeMutableBufferPointer { buffer in
+            nonisolated(unsafe) let (target, bytes) = (buffer, bytes)
+            Threads.parallelFor(count) { i in
+                var digest = SHA256()
+                digest.update(UnsafeRawBufferPointer(rebasing: bytes[(i * size)..<min(bytes.count, (i + 1) * size)]))
+                target[i] = digest.finish()
+            }
+        }
+        var digest = SHA256()
+        for part in parts { digest.update(part) }
+        return digest.finish()
     }
 
     private mutating func compress(_ bytes: UnsafeRawBufferPointer, _ offset: Int) {

@@ -146,7 +146,23 @@ private func trainingIndex(_ problem: Problem) throws(LoragenError) -> TrainingI
     return TrainingIndex(
         tasks: problem.tasks, conditions: Tensor(conditions, shape: [count, problem.size.conditions]),
         sketches: Tensor(sketches.flatMap { $0 }, shape: [count, Sketch.width]),
-        medianDistance: median(nearest) ?? 0)
+        medianDistance: median(nearest) ?? 0, norms: try norms(problem))
+}
+
+/// Of the training adapters, a module in memory at a time.
+private func norms(_ problem: Problem) throws(LoragenError) -> ClosedRange<Double>? {
+    let adapters = CorpusModules(problem.corpus, problem.corpus.indices(of: .train), keeps: false)
+    var range: ClosedRange<Double>?
+    for row in 0..<adapters.count {
+        var squares = 0.0
+        for module in adapters.layout.modules.indices {
+            squares += try adapters.module(module, of: row).squaredNorms().reduce(0, +)
+        }
+        let norm = squares.squareRoot()
+        guard norm.isFinite else { return nil }
+        range = min(norm, range?.lowerBound ?? norm)...max(norm, range?.upperBound ?? norm)
+    }
+    return range
 }
 
 /// The middle value, nil for none.

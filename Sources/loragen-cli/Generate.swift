@@ -152,7 +152,7 @@ struct Generate: ParsableCommand {
                         }
                     }
                 }, about: .generator)
-            if !isQuiet { print("wrote \(path)") }
+            if !isQuiet { print("wrote \(path): \(try Origin(writtenTo: path).text)") }
         }
     }
 
@@ -176,20 +176,16 @@ struct Generate: ParsableCommand {
         }
     }
 
-    /// "16 tensors, 12345 numbers, norm 3.21": zeros show.
+    /// "16 tensors, 12345 numbers; norm of the updates 3.21; ...": zeros show.
     private func summary(of adapters: OpaquePointer, _ sample: Int) throws -> String {
-        var count = 0
-        var sum = 0.0
         let tensors = loragen_adapters_tensor_count(adapters)
-        for index in 0..<tensors {
+        let count = try (0..<tensors).reduce(0) { sum, index in
             var tensor = loragen_tensor()
             try call(loragen_adapters_tensor(adapters, sample, index, &tensor))
-            count += tensor.count
-            for value in UnsafeBufferPointer(start: tensor.data, count: tensor.count) {
-                sum += Double(value) * Double(value)
-            }
+            return sum + tensor.count
         }
-        return "\(tensors) tensors, \(count) numbers, norm \(significant(sum.squareRoot()))"
+        let origin = try Origin(string(loragen_adapters_origin(adapters, sample)))
+        return "\(tensors) tensors, \(count) numbers; \(origin.text)"
     }
 
     /// "my-3" for "my", "my-3.onnx" for "my.onnx".
@@ -260,5 +256,41 @@ struct Vector: ExpressibleByArgument {
             guard let value = Float(part.filter { $0 != " " }) else { return nil }
             values.append(value)
         }
+    }
+}
+
+/// What an adapter says of itself: the norm of its updates, and how near it is to what was trained on.
+private struct Origin {
+    let text: String
+
+    init(_ json: String) throws {
+        let origin = try JSON.parse(json, source: "origin")
+        let range = (origin["trainingNorms"]?.array ?? []).compactMap(\.double)
+        var parts = [
+            "norm of the updates \(significant(origin["norm"]?.double ?? .nan))"
+                + (range.count == 2 ? " (training adapters: \(significant(range[0])) to \(significant(range[1])))" : "")
+        ]
+        if let nearest = origin["nearest"]?.array?.first, let task = nearest["task"]?.string,
+            let distance = nearest["distance"]?.double
+        {
+            let usual = origin["medianTrainingDistance"]?.double ?? 0
+            parts.append(
+                "nearest training adapter \(task) at \(significant(distance, 3))"
+                    + (usual > 0 ? " (training adapters among each other: \(significant(usual, 3)))" : ""))
+        }
+        if let distance = origin["conditionDistance"]?.double {
+            let usual = origin["trainingConditionDistance"]?.double
+            parts.append(
+                "nearest training condition at \(significant(distance, 3))"
+                    + (usual.map { " (among each other: up to \(significant($0, 3)))" } ?? ""))
+        }
+        text = parts.joined(separator: "; ")
+    }
+
+    /// Of a PEFT folder or a file of this library, which were written in pieces.
+    init(writtenTo path: String) throws {
+        let weights = path + "/adapter_model.safetensors"
+        let file = try SafetensorsFile(path: access(weights, F_OK) == 0 ? weights : path)
+        try self.init(file.metadata["loragen.origin"] ?? "{}")
     }
 }

@@ -6,10 +6,14 @@ struct Info: ParsableCommand {
         abstract: "Show what a generator makes and what it wants to be told.",
         discussion: """
               loragen info digits.loragen.safetensors
+              loragen info digits.loragen.safetensors --check
             """)
 
     @Argument(help: "The generator file.")
     var generator: String
+
+    @Flag(help: "Read all of the file and compare it with its hash, which opening does not.")
+    var check = false
 
     func run() throws {
         let generator = try make(about: .generator) { loragen_generator_open($0, self.generator) }
@@ -22,7 +26,8 @@ struct Info: ParsableCommand {
         if info.sampler != nil {
             print("sampler     \(string(info.sampler)), \(info.steps) steps, guidance \(info.guidance)")
         }
-        print("hash        \(string(info.hash))")
+        if check { try call(loragen_generator_check(generator), about: .generator) }
+        print("hash        \(string(info.hash))\(check ? ", the file's own" : "")")
         print()
         var rows: [[String]] = []
         for index in 0..<info.module_count {

@@ -63,8 +63,18 @@ struct Computing: ParsableArguments {
 
     func apply() throws {
         if let threads { try call(loragen_set_threads(threads)) }
-        if verbose {
-            loragen_set_log({ _, message, _ in message.map { printError(String(cString: $0)) } }, nil)
-        }
+        showLog(remarks: verbose)
     }
+}
+
+/// Prints the library's warnings on stderr, and its remarks if they are asked for.
+func showLog(remarks: Bool = false) {
+    let warnings: loragen_log_callback = { level, message, _ in
+        if level >= Int32(LORAGEN_LOG_WARNING), let message { printError("warning: " + String(cString: message)) }
+    }
+    let all: loragen_log_callback = { level, message, _ in
+        let start = level >= Int32(LORAGEN_LOG_WARNING) ? "warning: " : ""
+        if let message { printError(start + String(cString: message)) }
+    }
+    loragen_set_log(remarks ? all : warnings, nil)
 }

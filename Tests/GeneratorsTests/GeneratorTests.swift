@@ -151,12 +151,57 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
         }
     }
 
-    @Test func `more steps than the schedule has are all of its steps`() throws {
+    @Test func `more steps than the schedule has are refused, and what is done is what is recorded`() throws {
         let generator = try Generator(path: Trained.path())
-        let all = try generator.generate(request(bits: task) { ($0.steps, $0.sampler) = (50, "ddim") })
-        #expect(
-            values(all)
-                == values(try generator.generate(request(bits: task) { ($0.steps, $0.sampler) = (100_000, "ddim") })))
+        for steps in [51, 1000, 100_000] {
+            expectFailure(.invalidArgument, "steps is \(steps)", "1 to 50") {
+                _ = try generator.generate(request(bits: task) { ($0.steps, $0.sampler) = (steps, "ddim") })
+            }
+        }
+        expectFailure(.invalidArgument, "\"ddpm\" takes all 50 steps") {
+            _ = try generator.generate(request(bits: task) { ($0.steps, $0.sampler) = (10, "ddpm") })
+        }
+        for (sampler, steps) in [
+            ("ddim", 50), ("ddim", 7), ("ddpm", nil), ("dpm-solver++", 50), ("dpm-solver++", 3),
+        ] as [(String, Int?)] {
+            var seen = 0
+            let adapter = try generator.generate(request(bits: task) { ($0.steps, $0.sampler) = (steps, sampler) }) {
+                seen = $0.steps
+                return false
+            }[0]
+            let recorded = try JSON.parse(adapter.metadata["loragen.origin"] ?? "", source: "")["steps"]?.integer
+            // The solver's times are even in another measure, so that some fall together.
+            #expect(recorded == seen && (sampler == "dpm-solver++" ? seen <= steps ?? 0 : seen == steps ?? 50))
+        }
+    }
+
+    @Test func `guidance without a condition does nothing, and is not recorded as if it had`() throws {
+        let scratch = try Scratch()
+        let lines = (0..<6).map { Synthetic.line($0, ["bits": NSNull(), "split": "train"]) }
+        try Synthetic.folder(scratch("c"), tasks: 0..<6, lines: lines)
+        try trainGenerator(corpus: try Corpus(path: scratch("c")), path: scratch("g"), options: tinyOptions())
+        let generator = try Generator(path: scratch("g"))
+        let plain = try generator.generate(request())[0]
+        let guided = try generator.generate(request { $0.guidance = 3 })[0]
+        #expect(plain.copyValues() == guided.copyValues())
+        #expect(try origin(guided)["guidance"]?.double == 1)
+    }
+
+    @Test func `a generator whose bytes were altered is found by its hash, not by opening it`() throws {
+        let scratch = try Scratch()
+        for path in [try Trained.path(), try Trained.path("ridge")] {
+            try Generator(path: path).checkHash()
+            let whole = try contents(path)
+            var random = Random(seed: 2)
+            let bytes = try SafetensorsBytes(path: path)
+            for _ in 0..<40 {
+                var altered = whole
+                altered[whole.count - 1 - random.integer(below: bytes.data.count)] ^= 4
+                try write(altered, to: scratch("g"))
+                guard let generator = try? Generator(path: scratch("g")) else { continue }
+                expectFailure(.format, scratch("g"), "hash") { try generator.checkHash() }
+            }
+        }
     }
 
     @Test func `a request whose conditions are far beyond numbers is refused`() throws {
@@ -182,6 +227,45 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
     }
 
     // MARK: Origin
+
+    private func origin(_ adapter: Adapter) throws -> JSON {
+        try JSON.parse(try #require(adapter.metadata["loragen.origin"]), source: "origin")
+    }
+
+    @Test func `the origin has the norm of the updates, and those of the training adapters`() throws {
+        let generator = try Generator(path: Trained.path())
+        let adapter = try generator.generate(request(bits: task))[0]
+        let expected = norm(products(adapter))
+        #expect(abs(try #require(origin(adapter)["norm"]?.double) - expected) < 1e-5 * expected)
+        let corpus = try Synthetic.shared.get().corpus
+        let norms = try corpus.indices(of: .train).map { norm(products(try corpus.adapter(at: $0))) }
+        let range = try #require(origin(adapter)["trainingNorms"]?.array).compactMap(\.double)
+        #expect(abs(range[0] - norms.min()!) < 1e-4 && abs(range[1] - norms.max()!) < 1e-4)
+    }
+
+    @Test func `a condition far from every training task shows in the origin`() throws {
+        let scratch = try Scratch()
+        let lines = (0..<16).map {
+            Synthetic.line($0, ["bits": NSNull(), "condition": [Double($0 % 4), Double($0 / 4), 7], "split": "train"])
+        }
+        try Synthetic.folder(scratch("c"), tasks: 0..<16, lines: lines)
+        try trainGenerator(
+            corpus: try Corpus(path: scratch("c")), path: scratch("g"), options: tinyOptions(method: "ridge"))
+        let generator = try Generator(path: scratch("g"))
+        func distance(_ condition: [Float]) throws -> ConditionDistance {
+            let adapter = try generator.generate(request { $0.condition = condition })[0]
+            let origin = try origin(adapter)
+            return ConditionDistance(
+                toNearest: try #require(origin["conditionDistance"]?.double),
+                usual: origin["trainingConditionDistance"]?.double)
+        }
+        // A grid with a deviation of √1.25, so that neighbours are 0.894 from each other.
+        let inside = try distance([1.5, 1.5, 7])
+        #expect(!inside.isFar && abs(inside.toNearest - 0.6325) < 1e-3)
+        #expect(abs(try #require(inside.usual) - 0.8944) < 1e-3)
+        #expect(try !distance([3.5, 0, 7]).isFar)
+        #expect(try distance([30, 0, 7]).isFar && distance([0, -3, 7]).isFar)
+    }
 
     @Test func `an adapter says where it comes from`() throws {
         let generator = try Generator(path: Trained.path())

@@ -22,7 +22,7 @@ says() { grep -q -e "$1" "$work/output" || not_so "the output says \"$1\""; }
 
 expect 0 "help teaches" "$loragen" --help
 says "loragen generate"
-for command in train generate info report compare nearest doctor convert merge apply "corpus check" "corpus list" "corpus unpack"; do
+for command in train generate info report compare nearest doctor convert merge apply "corpus check" "corpus list" "corpus init" "corpus unpack"; do
     # shellcheck disable=SC2086 # two words
     expect 0 "help of $command has an example" "$loragen" $command --help
     says "^ *loragen $command"
@@ -51,12 +51,17 @@ expect 1 "an unknown setting is an error" "$loragen" train "$corpus" "$work/no" 
 
 expect 0 "info" "$loragen" info "$generator"
 says "module"
+expect 0 "the file's hash" "$loragen" info "$generator" --check
 expect 0 "report" "$loragen" report "$generator"
 says "skill"
 expect 0 "report --json is JSON" sh -c '"$0" report "$1" --json | python3 -m json.tool' "$loragen" "$generator"
 
 expect 0 "one adapter" "$loragen" generate "$generator" --bits "$bits" -o "$work/one"
-says "norm"
+says "norm of the updates"
+says "nearest training adapter"
+expect 1 "more steps than there are, or steps where there are none" \
+    "$loragen" generate "$generator" --bits "$bits" --steps 100000 -o "$work/no"
+says "steps"
 expect 0 "several samples" "$loragen" generate "$generator" --bits "$bits" --samples 2 --format safetensors \
     -o "$work/two.safetensors"
 [ -s "$work/two-0.safetensors" ] && [ -s "$work/two-1.safetensors" ] || not_so "each sample has a file"
@@ -118,6 +123,13 @@ says "validation"
 expect 0 "unpacking it" "$loragen" corpus unpack "$corpus" "$work/unpacked"
 expect 0 "what was unpacked is a good corpus" "$loragen" corpus check "$work/unpacked"
 expect 1 "unpacking it over something" "$loragen" corpus unpack "$corpus" "$work/unpacked"
+cp -r "$work/unpacked" "$work/bare" && rm "$work/bare/corpus.jsonl"
+expect 0 "a corpus without manifest" "$loragen" corpus check "$work/bare"
+says "warning: .*no adapter has a condition"
+says "loragen corpus init"
+expect 0 "a draft of its manifest" "$loragen" corpus init "$work/bare"
+expect 1 "a draft never replaces a manifest" "$loragen" corpus init "$work/bare"
+expect 0 "what was drafted is a corpus" "$loragen" corpus check "$work/bare"
 mkdir "$work/broken"
 printf '{"path": "a"}\n{"path": 1}\n' >"$work/broken/corpus.jsonl"
 expect 1 "a broken corpus" "$loragen" corpus check "$work/broken"

@@ -93,6 +93,10 @@ static void corpora(void) {
         CLAIM((entry.condition == NULL) == (entry.condition_length == 0));
     }
 
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_init(NULL, 0));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_init(not_utf8, 0));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_init("", 0));
+    REFUSES(loragen_corpus_init("/does/not/exist/either", UINT64_MAX));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_unpack(NULL, in_work("unpacked")));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_unpack(corpus, NULL));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_unpack(corpus, not_utf8));
@@ -227,6 +231,8 @@ static void generators(void) {
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generator_module(generator, SIZE_MAX, &module));
     CLAIM(loragen_generator_module(generator, 0, &module) == LORAGEN_OK && module.name);
 
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generator_check(NULL));
+    CLAIM(loragen_generator_check(generator) == LORAGEN_OK);
     CLAIM(loragen_generator_report(NULL) == NULL);
     CLAIM(loragen_generator_report(generator)[0] == '{');
     loragen_generator_free(NULL);

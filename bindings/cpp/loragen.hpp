@@ -369,6 +369,9 @@ public:
         return all;
     }
 
+    /// Reads all of the file and compares it with its hash, which opening does not.
+    void check() const { detail::check(loragen_generator_check(get())); }
+
     /// What was measured on held-out tasks, as JSON.
     std::string_view report() const & { return detail::text(loragen_generator_report(get())); }
     std::string report() const && { return std::string(detail::text(loragen_generator_report(get()))); }
@@ -479,6 +482,11 @@ public:
                 detail::text(entry.bits),
                 {entry.condition, entry.condition_length},
                 static_cast<loragen::split>(entry.split)};
+    }
+
+    /// Drafts a manifest for a folder of PEFT adapters that has none; one that exists is never replaced.
+    static void init(const std::string &folder, std::uint64_t seed = 0) {
+        detail::check(loragen_corpus_init(folder.c_str(), seed));
     }
 
     /// Writes PEFT folders with a manifest into `folder`, which must not exist.

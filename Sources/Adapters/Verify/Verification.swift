@@ -136,10 +136,15 @@ struct AdapterCheck {
         }
         let norm = total.squareRoot()
         if let norms, !norms.contains(norm) {
+            // A generator that knows nothing of a condition gives its mean, which is small.
+            let advice =
+                norm > norms.upperBound
+                ? "Look at its scale, or generate with a smaller --guidance"
+                : "Look at its scale, or at what generated it: one that tells its tasks apart badly makes small adapters"
             add(
                 .warning, "norm",
                 "the norm of all updates is \(norm); the adapters of the corpus have \(norms.lowerBound) to "
-                    + "\(norms.upperBound). Look at its scale, or generate with a smaller --guidance")
+                    + "\(norms.upperBound). \(advice)")
         }
         return norm
     }

@@ -54,6 +54,9 @@ final class CondPDiff: Method, Module {
             guidance: try settings.number("guidance", 0...100))
     }
 
+    var stepLimit: Int { schedule.count }
+    func evaluations(_ sampling: Sampling) -> Int { sampling.sampler.evaluations(schedule, sampling.steps) }
+
     func visit(_ visitor: ModuleVisitor<Float>) {
         visitor.part("autoencoder", autoencoder)
         visitor.part("denoiser", denoiser)
@@ -121,13 +124,13 @@ final class CondPDiff: Method, Module {
         conditions: Tensor<Float>, start: Tensor<Float>, sampling: Sampling,
         progress: (Int, Int) throws(LoragenError) -> Void = { _, _ in }, noise: (Int) -> Tensor<Float>
     ) throws(LoragenError) -> Tensor<Float> {
-        let steps = sampling.sampler is DDPM ? schedule.count : min(sampling.steps, schedule.count)
+        let steps = evaluations(sampling)
         let n = conditions.shape[0]
         let condition = conditionCount > 0 ? conditions : nil
         let isGuided = conditionCount > 0 && sampling.guidance != 1
         var done = 0
         let latents = try sampling.sampler.sample(
-            from: start, schedule: schedule, steps: steps, noise: noise
+            from: start, schedule: schedule, steps: sampling.steps, noise: noise
         ) { (x: Tensor<Float>, t: Int) throws(LoragenError) in
             try progress(done, steps)
             done += 1

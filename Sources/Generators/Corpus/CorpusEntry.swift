@@ -94,6 +94,10 @@ public struct CorpusEntry: Sendable, Equatable {
             self.split = split
         }
         baseModel = try text("base_model")
+        if let value = object["bits"], !value.isNull, value.string == nil {
+            throw LoragenError(
+                .format, "\(place), field \"bits\": found \(value.kind); expected a text of 0 and 1, such as \"0110\"")
+        }
         bits = try text("bits")
         if let bits, !bits.utf8.allSatisfy({ $0 == UInt8(ascii: "0") || $0 == UInt8(ascii: "1") }) {
             throw LoragenError(.format, "\(place), field \"bits\": \"\(bits)\" has other characters than 0 and 1")
@@ -128,7 +132,10 @@ public struct CorpusEntry: Sendable, Equatable {
 
     private static func numbers(_ value: JSON, place: String) throws(LoragenError) -> [Float] {
         guard let list = value.array, !list.isEmpty else {
-            throw LoragenError(.format, "\(place), field \"condition\": expected numbers, found \(value.kind)")
+            throw LoragenError(
+                .format,
+                "\(place), field \"condition\": expected numbers, such as [0.2, -1], found \(value.kind); a label becomes "
+                    + "\"bits\" with a 1 for each that applies")
         }
         var result: [Float] = []
         for (i, item) in list.enumerated() {

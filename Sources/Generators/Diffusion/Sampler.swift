@@ -6,6 +6,8 @@ import Tensor
 /// `denoise(x_t, t)` gives the model's estimate of `x_0`; samplers differ only in how they use it.
 public protocol Sampler: Sendable {
     static var name: String { get }
+    /// How often the model is evaluated when `steps` are asked for.
+    func evaluations(_ schedule: NoiseSchedule, _ steps: Int) -> Int
     /// - Parameters:
     ///   - start: `x_T ~ N(0, I)`, any shape.
     ///   - steps: evaluations of the model; samplers that need all of them ignore it.
@@ -36,6 +38,8 @@ public struct DDPM: Sampler {
     public var largeVariance = false
 
     public init(largeVariance: Bool = false) { self.largeVariance = largeVariance }
+
+    public func evaluations(_ schedule: NoiseSchedule, _ steps: Int) -> Int { schedule.count }
 
     public func sample<E: Element>(
         from start: Tensor<E>, schedule: NoiseSchedule, steps: Int, noise: (Int) -> Tensor<E>,
@@ -74,6 +78,8 @@ public struct DDIM: Sampler {
         self.isStrided = isStrided
     }
 
+    public func evaluations(_ schedule: NoiseSchedule, _ steps: Int) -> Int { timesteps(schedule, steps).count }
+
     func timesteps(_ schedule: NoiseSchedule, _ steps: Int) -> [Int] {
         guard isStrided else { return schedule.timesteps(steps) }
         let steps = min(max(steps, 1), schedule.count - 1)
@@ -108,6 +114,8 @@ public struct DPMSolver: Sampler {
     public static let name = "dpm-solver++"
 
     public init() {}
+
+    public func evaluations(_ schedule: NoiseSchedule, _ steps: Int) -> Int { Self.timesteps(schedule, steps).count }
 
     public func sample<E: Element>(
         from start: Tensor<E>, schedule: NoiseSchedule, steps: Int, noise: (Int) -> Tensor<E>,

@@ -22,7 +22,8 @@ extension Diagnosis.Chart {
             }
             return best
         }
-        runs = clusters.gap(above: Clusters.near).map { clusters.sets(upTo: $0) } ?? clusters.sets(upTo: Clusters.near)
+        copySets = Clusters(gram, by: Clusters.difference)
+        runs = clusters.sets(upTo: clusters.gap(above: Clusters.near) ?? Clusters.near)
         diversity = try Self.diversity(group, compared, gram, runs)
     }
 
@@ -74,11 +75,11 @@ extension Diagnosis.Chart {
         let exact = seen.values.filter { $0.count > 1 }.sorted { $0[0] < $1[0] }
         for set in exact { findings.append(copy(set, "exact-duplicate", "are the same file contents")) }
         func isExact(_ set: [Int]) -> Bool { exact.contains { Set($0).isSuperset(of: set) } }
-        let same = clusters.sets(upTo: Clusters.same).filter { !isExact($0) }
+        let same = copySets.sets(upTo: Clusters.same).filter { !isExact($0) }
         for set in same { findings.append(copy(set, "duplicate", "are the same update in other factors")) }
-        for set in clusters.sets(upTo: Clusters.near) {
+        for set in copySets.sets(upTo: Clusters.near) {
             if isExact(set) || same.contains(where: { Set($0).isSuperset(of: set) }) { continue }
-            findings.append(copy(set, "near-duplicate", "are nearly the same update (cosine above 0.9987)"))
+            findings.append(copy(set, "near-duplicate", "are nearly the same update (within 5 %)"))
         }
         return findings
     }
@@ -102,10 +103,12 @@ extension Diagnosis.Chart {
 
     /// Sets whose members are far more similar to each other than to the rest.
     private var sameRuns: [Finding] {
-        guard let gap = clusters.gap(above: Clusters.near) else { return [] }
+        let gap = clusters.gap(above: Clusters.near)
+        let copies = copySets.sets(upTo: Clusters.near).map(Set.init)
         var findings: [Finding] = []
         var unnamed: [[Int]] = []
-        for set in clusters.sets(upTo: gap) {
+        for set in runs where set.count < gram.count && (gap != nil || !copies.contains { $0.isSuperset(of: set) }) {
+            if isStrengths(set) { continue }
             let entries = set.compactMap { group.members[compared[$0]].entry }
             let names = set.map(name)
             if entries.count == set.count, Set(entries.map(\.split)).count > 1 {
@@ -122,16 +125,23 @@ extension Diagnosis.Chart {
         if !unnamed.isEmpty {
             let text = unnamed.prefix(3).map { "{\(listed($0.map(name)))}" }.joined(separator: ", ")
             let more = unnamed.count > 3 ? " and \(unnamed.count - 3) more" : ""
-            let cosine = 1 - gap * gap / 2
+            let length = gap ?? Clusters.near
+            let cosine = 1 - length * length / 2
             findings.append(
                 Finding(
                     .warning, "same-run",
                     "\(counted(unnamed.count, "set")) of adapters look like checkpoints of one run, far more similar to "
-                        + "each other than to the rest (cosine above \(decimal(cosine))): \(text)\(more)",
+                        + "each other than to the rest (cosine above \(decimal(cosine, 3))): \(text)\(more)",
                     "Give each set one \"run\" in the manifest, so that it stays in one split; a generator learns from "
                         + "runs, not from checkpoints.", unnamed.flatMap { $0.map(name) }))
         }
         return findings
+    }
+
+    /// One update at several strengths, each for a condition of its own: a slider, and not a run.
+    private func isStrengths(_ set: [Int]) -> Bool {
+        let conditions = set.compactMap { group.members[compared[$0]].entry?.condition }
+        return Set(conditions).count == set.count && clusters.sets(upTo: Clusters.near).contains(set)
     }
 
     // MARK: Single adapters
@@ -184,7 +194,7 @@ extension Diagnosis.Chart {
         }
         let chords = neighbours.map { max(0, 2 - 2 * $0.similarity).squareRoot() }
         let (usual, width) = (quantile(chords, 0.5), deviation(chords))
-        let lonely = chords.indices.filter { chords[$0] > usual + max(6 * width, 0.3 * usual) }
+        let lonely = chords.indices.filter { chords[$0] > max(Clusters.apart, usual + max(6 * width, 0.3 * usual)) }
         if !lonely.isEmpty {
             let list = lonely.prefix(4).map { "\(name($0)) (cosine \(decimal(neighbours[$0].similarity)))" }
             findings.append(

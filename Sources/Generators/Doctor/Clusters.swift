@@ -1,8 +1,8 @@
 import Adapters
 import Glibc
 
-/// Which adapters lie together, by their directions: the chord `√(2 − 2 cos)` between unit vectors is 0 for the same
-/// direction, √2 for orthogonal ones, 2 for opposite ones.
+/// Which adapters lie together, by a distance. By their directions alone that is the chord `√(2 − 2 cos)` between unit
+/// vectors: 0 for the same direction, √2 for orthogonal ones, 2 for opposite ones.
 struct Clusters {
     /// An edge of the shortest tree that joins all: single linkage, in rising order of length.
     struct Edge {
@@ -18,11 +18,13 @@ struct Clusters {
     static let same = 1e-3
     /// Closer than this (a cosine of 0.99875) teaches a generator nothing new.
     static let near = 0.05
+    /// Further than this (a cosine below 0.955) is another update, whatever is usual.
+    static let apart = 0.3
     /// A jump by this factor in the sorted edges parts "the same run" from the rest.
     private static let jump = 1.8
 
     /// Prim's algorithm. All norms are positive.
-    init(_ gram: Gram) {
+    init(_ gram: Gram, by distance: (Gram, Int, Int) -> Double = chord) {
         count = gram.count
         var edges: [Edge] = []
         var best = [Double](repeating: .infinity, count: count)
@@ -33,7 +35,7 @@ struct Clusters {
             isIn[next] = true
             var closest = -1
             for i in 0..<count where !isIn[i] {
-                let length = Self.chord(gram, next, i)
+                let length = distance(gram, next, i)
                 if length < best[i] { (best[i], from[i]) = (length, next) }
                 if closest < 0 || best[i] < best[closest] { closest = i }
             }
@@ -46,6 +48,11 @@ struct Clusters {
 
     static func chord(_ gram: Gram, _ i: Int, _ j: Int) -> Double {
         max(0, 2 - 2 * (gram.similarity(i, j) ?? 0)).squareRoot()
+    }
+
+    /// `‖ΔW_i − ΔW_j‖` over the larger norm: the chord of updates of one norm; strength counts.
+    static func difference(_ gram: Gram, _ i: Int, _ j: Int) -> Double {
+        (gram.squaredDistance(i, j) / max(gram[i, i], gram[j, j])).squareRoot()
     }
 
     /// Sets of more than one whose members are joined by edges up to a length.
@@ -62,7 +69,7 @@ struct Clusters {
     func gap(above minimum: Double) -> Double? {
         let lengths = edges.map(\.length).filter { $0 > minimum }
         var found: (ratio: Double, length: Double)?
-        for i in lengths.indices.dropLast() where lengths[i + 1] / lengths[i] >= Self.jump {
+        for i in lengths.indices.dropLast() where lengths[i + 1] >= max(Self.apart, Self.jump * lengths[i]) {
             let sets = merged { $0.length <= lengths[i] }
             let largest = sets.reduce(0) { max($0, $1.count) }
             // Several sets, none of which is most of the adapters.

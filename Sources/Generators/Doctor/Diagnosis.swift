@@ -9,7 +9,9 @@ public struct Diagnosis {
         /// Members that were compared: those that are not zero, up to a limit.
         let compared: [Int]
         let gram: Gram
+        /// By direction, and by the whole difference.
         let clusters: Clusters
+        let copySets: Clusters
         /// For each compared member the nearest other one and the cosine.
         let neighbours: [(index: Int, similarity: Double)]
         /// Members of one run by their weights, as indices into `compared`.
@@ -38,14 +40,13 @@ public struct Diagnosis {
     public init(path: String, memoryLimit: Int = 0, progress: ProgressHandler? = nil) throws(LoragenError) {
         let collection = try AdapterCollection(path: path)
         self.path = path
-        adapterCount = collection.items.count
-        var findings: [Finding] = collection.problems.map {
-            Finding(.error, "manifest", $0.message, "Correct the line; docs/corpus.md has the schema.")
-        }
-        let groups = try Self.read(
+        var findings: [Finding] = []
+        let (groups, readings) = try Self.read(
             collection, memoryLimit: memoryLimit > 0 ? memoryLimit : min(1 << 30, Int(clamping: Memory.available / 4)),
-            progress,
-            &findings)
+            progress)
+        let others = zip(collection.items, readings).filter { $0.isFile && Self.otherKind($0, $1, path) != nil }
+        adapterCount = collection.items.count - others.count
+        findings += Self.training(collection, readings) + Self.unused(collection, readings)
         if groups.count > 1 {
             let list = groups.map { "(\($0.description))" }.joined(separator: ", ")
             findings.append(
@@ -75,11 +76,12 @@ public struct Diagnosis {
         verdict = Self.verdict(self.findings, charts)
     }
 
-    /// Reads a few adapters at a time, on several threads.
+    /// Reads a few adapters at a time, on several threads. What became of each is in the order of the items.
     private static func read(
-        _ collection: AdapterCollection, memoryLimit: Int, _ progress: ProgressHandler?, _ findings: inout [Finding]
-    ) throws(LoragenError) -> [AdapterGroup] {
+        _ collection: AdapterCollection, memoryLimit: Int, _ progress: ProgressHandler?
+    ) throws(LoragenError) -> (groups: [AdapterGroup], readings: [Result<Layout, LoragenError>]) {
         var groups: [AdapterGroup] = []
+        var readings: [Result<Layout, LoragenError>] = []
         var reporter = ProgressReporter(progress)
         let items = collection.items
         let batch = 16
@@ -92,16 +94,14 @@ public struct Diagnosis {
                     target[i] = Result { () throws(LoragenError) in try Reading(part[i], of: collection) }
                 }
             }
-            for (item, result) in zip(part, results) {
-                switch result {
-                case .success(let reading):
-                    let group = groups.first { $0.fits(reading.layout) } ?? AdapterGroup(like: reading.layout)
-                    if group.members.isEmpty { groups.append(group) }
-                    group.add(reading)
-                case .failure(let error) where error.code == .memory: throw error
-                case .failure(let error): findings.append(broken(item.name, error))
-                case nil: continue
-                }
+            for result in results {
+                let result = result ?? .failure(LoragenError(.internalError, "an adapter was not read"))
+                if case .failure(let error) = result, error.code == .memory { throw error }
+                readings.append(result.map(\.layout))
+                guard case .success(let reading) = result else { continue }
+                let group = groups.first { $0.fits(reading.layout) } ?? AdapterGroup(like: reading.layout)
+                if group.members.isEmpty { groups.append(group) }
+                group.add(reading)
             }
             while groups.reduce(0, { $0 + $1.factorBytes }) > memoryLimit,
                 let largest = groups.max(by: { $0.factorBytes < $1.factorBytes })
@@ -119,20 +119,103 @@ public struct Diagnosis {
                 throw LoragenError(.cancelled, "the look at \(collection.path) was cancelled")
             }
         }
-        return groups.sorted { $0.members.count > $1.members.count }
+        return (groups.sorted { $0.members.count > $1.members.count }, readings)
     }
 
-    private static func broken(_ name: String, _ error: LoragenError) -> Finding {
-        switch error.code {
-        case .nonFinite:
-            Finding(
-                .error, "non-finite", error.message, "Remove it or train it again; no host would notice.", [name])
-        case .unsupported:
-            Finding(
-                .warning, "unsupported", error.message, "A generator cannot learn from it; move it elsewhere.", [name])
-        default:
-            Finding(.error, "unreadable", error.message, "Repair the adapter or take it out of the folder.", [name])
+    /// What training says of the corpus: the check that it makes itself, of what has been read.
+    private static func training(
+        _ collection: AdapterCollection, _ readings: [Result<Layout, LoragenError>]
+    ) -> [Finding] {
+        guard let source = collection.source else {
+            return collection.problems.map {
+                Finding(
+                    .error, "no-corpus", $0.message,
+                    "Give a folder of PEFT folders; docs/corpus.md says how it is read.")
+            }
         }
+        var lines: [Int: Result<Layout, LoragenError>] = [:]
+        for (item, reading) in zip(collection.items, readings) where item.line >= 0 { lines[item.line] = reading }
+        var problems: [CorpusCheck.Problem] = []
+        let check = CorpusCheck(
+            source, path: collection.path,
+            layout: { (line, _) throws(LoragenError) in
+                guard let reading = lines[line] else {
+                    throw LoragenError(.internalError, "the adapter of line \(line) was not read")
+                }
+                return try reading.get()
+            },
+            problem: { problem in
+                problems.append(problem)
+                return false
+            })
+        let misfits = problems.filter { $0.code == "does-not-fit" }
+        var findings = problems.filter { $0.code != "does-not-fit" }.map(finding)
+        if let first = misfits.first {
+            let more = misfits.count > 1 ? " (and \(misfits.count - 1) more)" : ""
+            findings.append(
+                Finding(
+                    .error, "does-not-fit", first.error.message + more,
+                    "Move them elsewhere: one generator learns one base model and one set of modules.",
+                    misfits.flatMap(\.names)))
+        }
+        return findings + check.remarks
+    }
+
+    private static func finding(_ problem: CorpusCheck.Problem) -> Finding {
+        let advice =
+            switch problem.code {
+            case "manifest": "Correct the line; docs/corpus.md has the schema."
+            case "non-finite": "Remove it or train it again; no host would notice."
+            case "unsupported": "A generator cannot learn from it; move it elsewhere."
+            default: "Repair the adapter or take it out of the folder."
+            }
+        return Finding(.error, problem.code, problem.error.message, advice, problem.names)
+    }
+
+    /// What was found beside the corpus: broken adapters, whole ones that training does not read, and other files.
+    private static func unused(
+        _ collection: AdapterCollection, _ readings: [Result<Layout, LoragenError>]
+    ) -> [Finding] {
+        var findings: [Finding] = []
+        var (files, others): ([String], [String]) = ([], [])
+        for (item, reading) in zip(collection.items, readings) where item.entry == nil {
+            if case .failure(let error) = reading {
+                if let kind = otherKind(item, reading, collection.path) {
+                    others.append("\(item.name) (\(kind))")
+                    continue
+                }
+                let code =
+                    error.code == .nonFinite
+                    ? "non-finite" : error.code == .unsupported ? "unsupported" : "unreadable"
+                findings.append(
+                    Finding(
+                        .warning, code, error.message, "Training does not read it; repair it or move it elsewhere.",
+                        [item.name]))
+            } else if item.isFile {
+                files.append(item.name)
+            }
+        }
+        if !files.isEmpty, collection.source != nil {
+            findings.append(
+                Finding(
+                    .warning, "not-in-corpus",
+                    "\(counted(files.count, "adapter file")) that training does not read: \(listed(files))",
+                    "`loragen convert FILE FOLDER` makes the PEFT folder that it reads.", files))
+        }
+        if !others.isEmpty {
+            findings.append(
+                Finding(
+                    .note, "other-file", "\(counted(others.count, "file")) passed over, no adapters: \(listed(others))",
+                    "Nothing, or move them elsewhere.", others))
+        }
+        return findings
+    }
+
+    private static func otherKind(
+        _ item: AdapterCollection.Item, _ reading: Result<Layout, LoragenError>, _ path: String
+    ) -> String? {
+        guard item.isFile, case .failure = reading else { return nil }
+        return OtherFile.kind(of: "\(path)/\(item.name)")
     }
 
     private static func verdict(_ findings: [Finding], _ charts: [Chart]) -> String {

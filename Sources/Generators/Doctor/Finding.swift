@@ -31,6 +31,11 @@ public struct Finding: Sendable {
         self.adapters = adapters
     }
 
+    /// Hands it to the host's log.
+    public func log() {
+        if severity == .note { Log.info("\(message). \(advice)") } else { Log.warning("\(message). \(advice)") }
+    }
+
     var json: JSON {
         [
             "severity": .string(severity.rawValue), "code": .string(code), "message": .string(message),

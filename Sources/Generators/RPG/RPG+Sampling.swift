@@ -52,11 +52,11 @@ extension RPG {
                 }
             }
         }
-        let steps = self.steps(sampling)
+        let steps = evaluations(sampling)
         var done = 0
         func noise(_ step: Int) -> Tensor<Float> { normal(step + 1) }
         return try sampling.sampler.sample(
-            from: normal(0), schedule: schedule, steps: steps, noise: noise
+            from: normal(0), schedule: schedule, steps: sampling.steps, noise: noise
         ) { (x: Tensor<Float>, t: Int) throws(LoragenError) in
             try progress(done, steps)
             done += 1
@@ -72,10 +72,11 @@ extension RPG {
         }
     }
 
-    /// Evaluations of the denoiser for each token.
-    func steps(_ sampling: Sampling) -> Int {
-        if network.denoiser == nil { return 1 }
-        return sampling.sampler is DDPM ? schedule.count : min(sampling.steps, schedule.count)
+    var stepLimit: Int { schedule.count }
+
+    /// Of the denoiser, for each token.
+    func evaluations(_ sampling: Sampling) -> Int {
+        network.denoiser == nil ? 1 : sampling.sampler.evaluations(schedule, sampling.steps)
     }
 
     /// The caller's wish, or the model's own.

@@ -66,7 +66,7 @@ final class TokenStream {
 
     /// The next numbers, flat; nil at the end.
     func next(_ progress: (Int, Int) throws(LoragenError) -> Void) throws(LoragenError) -> Tensor<Float>? {
-        let all = model.tokens.count * model.steps(sampling)
+        let all = model.tokens.count * model.evaluations(sampling)
         if context.map({ done == $0.shape[0] }) ?? true {
             start += context?.shape[0] ?? 0
             (context, freeContext, done) = (nil, nil, 0)
@@ -140,7 +140,7 @@ extension RPG {
     /// Bytes for the prototypes of a block, and for what all tokens share.
     private func blockMemory(_ sampling: Sampling) -> Int {
         let c = configuration
-        var floats = steps(sampling) * c.tokenSize + 8 * c.outputWidth
+        var floats = evaluations(sampling) * c.tokenSize + 8 * c.outputWidth
         switch c.recurrence {
         case .mamba, .residualMamba:
             for block in c.blocksOfMamba {

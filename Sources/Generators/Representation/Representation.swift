@@ -155,16 +155,20 @@ struct Representation: Sendable {
 
     /// The adapter of one normalised vector, `[1, count]`.
     func decode(
-        _ vector: Tensor<Float>, group: Int32, metadata: [String: String] = [:]
+        _ vector: Tensor<Float>, group: Int32, visit: (Adapter) throws(LoragenError) -> Void = { _ in },
+        metadata: () throws(LoragenError) -> [String: String] = { [:] }
     ) throws(LoragenError) -> Adapter {
         let modules = ModuleStream(WholeVector(vector), self, group: group)
-        return try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
+        return try Adapter(layout: layout) { (target) throws(LoragenError) in
             for index in layout.modules.indices {
                 let module = try modules.next()
+                try visit(module)
                 let range = layout.values(of: index)
                 _ = UnsafeMutableBufferPointer(rebasing: target[range]).update(fromContentsOf: module.values)
                 withExtendedLifetime(module) {}
             }
+        } describe: { () throws(LoragenError) in
+            try metadata()
         }
     }
 }

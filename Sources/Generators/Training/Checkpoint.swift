@@ -60,19 +60,51 @@ struct Checkpoint {
         guard let stage = file.metadata["stage"].flatMap({ Int($0) }), stage >= 0 else {
             throw LoragenError(.format, "\(path): the checkpoint does not say its stage")
         }
+        guard file.metadata["digest"] == Self.digest(of: file, stage: stage) else {
+            throw LoragenError(
+                .format,
+                "\(path): its bytes are not those that were written; remove it to start anew, or take a copy of it from "
+                    + "before it was damaged")
+        }
         let counters: [Double] = try file.elements("counters")
         return State(file: file, stage: stage, counters: counters)
     }
 
+    /// SHA-256 of everything that a training goes on from.
+    private static func digest(of file: SafetensorsFile, stage: Int) -> String {
+        digest(
+            stage: stage, fingerprint: file.metadata["fingerprint"] ?? "",
+            file.tensors.map { tensor in (tensor.name, tensor.shape, { $0(file.bytes(of: tensor)) }) })
+    }
+
+    private typealias Bytes = ((UnsafeRawBufferPointer) -> Void) -> Void
+
+    private static func digest(
+        stage: Int, fingerprint: String, _ tensors: [(name: String, shape: [Int], bytes: Bytes)]
+    ) -> String {
+        var digest = SHA256()
+        digest.update("\(fingerprint) \(stage)\n")
+        for tensor in tensors.sorted(by: { precedes($0.name, $1.name) }) {
+            digest.update("\(tensor.name) \(tensor.shape)\n")
+            tensor.bytes { digest.update(SHA256.ofParts($0)) }
+        }
+        return digest.finish()
+    }
+
     func save(_ run: StageRun, stage: Int, finished: [any TrainingStage]) throws(LoragenError) {
-        var writer = SafetensorsWriter(metadata: [
-            "format": Self.format, "fingerprint": fingerprint, "stage": String(stage),
-        ])
         var tensors = run.state().map { ("run." + $0.name, $0.tensor) }
         for (index, stage) in finished.enumerated() {
             tensors += stage.module.namedTensors().map { ("stage\(index).\($0.name)", $0.tensor) }
         }
-        try writer.add("counters", shape: [run.counters.count], elements: run.counters)
+        let counters = run.counters
+        let digest = Self.digest(
+            stage: stage, fingerprint: fingerprint,
+            [("counters", [counters.count], { body in counters.withUnsafeBytes(body) })]
+                + tensors.map { name, tensor in (name, tensor.shape, { body in tensor.withUnsafeBytes(body) }) })
+        var writer = SafetensorsWriter(metadata: [
+            "format": Self.format, "fingerprint": fingerprint, "stage": String(stage), "digest": digest,
+        ])
+        try writer.add("counters", shape: [counters.count], elements: counters)
         for (name, tensor) in tensors { try writer.add(name, tensor) }
         try writer.write(to: path)
     }

@@ -138,6 +138,69 @@ struct DiagnosisTests {
         #expect(split.severity == .error && split.message.contains("different splits"))
     }
 
+    @Test("The same direction at another strength is no copy, but a checkpoint of the run")
+    func strengths() throws {
+        let scratch = try Scratch()
+        for run in 0..<6 {
+            let adapter = try randomAdapter(seed: UInt64(run))
+            let isB = adapter.layout.tensors.filter { $0.role == .b }.map(\.range)
+            let weaker = try changed(adapter) { i, x in isB.contains { $0.contains(i) } ? 0.6 * x : x }
+            try Synthetic.write(weaker, to: scratch("run\(run)/checkpoint-500"))
+            try Synthetic.write(adapter, to: scratch("run\(run)/checkpoint-1000"))
+        }
+        let diagnosis = try Diagnosis(path: scratch.path)
+        #expect(!codes(diagnosis).contains { $0.hasSuffix("duplicate") }, "\(diagnosis.text)")
+        #expect(try finding(diagnosis, "same-run").adapters.count == 12)
+        // As sliders, each strength for a condition of its own, they are what they should be, in whatever split.
+        let lines = (0..<12).map { i -> [String: Any] in
+            let (step, strength): (Int, Double) = i % 2 == 0 ? (500, 0.6) : (1000, 1)
+            let condition = [Double(i / 2), strength]
+            let split = i % 4 == 1 ? "test" : "train"
+            return ["path": "run\(i / 2)/checkpoint-\(step)", "condition": condition, "split": split]
+        }
+        try write(try Synthetic.manifest(lines), to: scratch("corpus.jsonl"))
+        let sliders = try Diagnosis(path: scratch.path)
+        #expect(sliders.errorCount == 0 && !codes(sliders).contains("same-run"), "\(sliders.text)")
+    }
+
+    @Test("Where all have a near copy nothing is an outlier; what stands alone is")
+    func outliers() throws {
+        let scratch = try Scratch()
+        for i in 0..<10 {
+            let adapter = try randomAdapter(seed: UInt64(i))
+            try Synthetic.write(adapter, to: scratch("a\(i)"))
+            // Roundings of different size.
+            try Synthetic.write(
+                try changed(adapter) { $1 * (1 + 1e-5 * Float((i + $0) % (i + 2))) }, to: scratch("b\(i)"))
+        }
+        let copies = try Diagnosis(path: scratch.path)
+        #expect(copies.findings.filter { $0.code == "duplicate" }.count == 10)
+        #expect(!codes(copies).contains("direction-outlier"), "\(copies.text)")
+        try Synthetic.write(try randomAdapter(seed: 99), to: scratch("alone"))
+        #expect(try finding(Diagnosis(path: scratch.path), "direction-outlier").adapters == ["alone"])
+    }
+
+    @Test("Generators, models and other files beside the adapters are passed over and named")
+    func otherFiles() throws {
+        let scratch = try folder(4)
+        try FileManager.default.copyItem(atPath: try Trained.path("ridge"), toPath: scratch("g.safetensors"))
+        let header: [String: Any] = [
+            "model.layers.0.q.weight": ["dtype": "F32", "shape": [1], "data_offsets": [0, 4]]
+        ]
+        try SafetensorsBytes(header: header, data: Data(count: 4)).save(to: scratch("model.safetensors"))
+        try write("not really", to: scratch("model.onnx"))
+        // This one is an adapter, and damaged.
+        let adapter = ["x.lora_A.weight": ["dtype": "F32", "shape": [1], "data_offsets": [0, 4]]]
+        try SafetensorsBytes(header: adapter, data: Data(count: 4)).save(to: scratch("half.safetensors"))
+        let diagnosis = try Diagnosis(path: scratch.path)
+        let others = try finding(diagnosis, "other-file")
+        #expect(others.severity == .note && others.adapters.count == 3, "\(others.message)")
+        #expect(others.message.contains("g.safetensors (a generator of this library)"))
+        #expect(others.message.contains("model.safetensors (tensors of a model)"))
+        #expect(diagnosis.adapterCount == 5 && diagnosis.errorCount == 0)
+        #expect(diagnosis.findings.contains { $0.adapters == ["half.safetensors"] && $0.severity == .warning })
+    }
+
     @Test("Checkpoints of the same runs")
     func runs() throws {
         let scratch = try Scratch()

@@ -205,6 +205,25 @@ private let stopping = #"{"rate": 0, "ema": 0, "validationInterval": 5, "patienc
         }
     }
 
+    @Test func `a checkpoint with one altered byte, anywhere, is refused`() throws {
+        let scratch = try Scratch()
+        var options = tinyOptions()
+        options.checkpoint = scratch("checkpoint")
+        expectFailure(.cancelled) { try train(scratch("made"), options, watch: Watch { $0.step >= 2 }) }
+        let saved = try contents(scratch("checkpoint"))
+        let fingerprint = try #require(SafetensorsBytes(path: scratch("checkpoint")).metadata["fingerprint"])
+        let checkpoint = Checkpoint(path: scratch("checkpoint"), fingerprint: fingerprint)
+        #expect(try checkpoint.load() != nil)
+        var random = Random(seed: 4)
+        for _ in 0..<400 {
+            var bytes = saved
+            bytes[random.integer(below: bytes.count)] ^= 1 << UInt8(random.integer(below: 8))
+            try write(bytes, to: scratch("checkpoint"))
+            let error = failure { _ = try checkpoint.load() }
+            #expect([.format, .mismatch].contains(error.code), "\(error.message)")
+        }
+    }
+
     @Test func `early stop ends a stage when the skill no longer grows`() throws {
         let scratch = try Scratch()
         let watch = Watch(pause: false)

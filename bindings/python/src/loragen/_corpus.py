@@ -58,6 +58,13 @@ class Corpus(Owner, Sequence):  # type: ignore[type-arg]
             return problems or [str(error)]
         return problems
 
+    @staticmethod
+    def init(folder: Path, seed: int = 0) -> None:
+        """Drafts a manifest for a folder of PEFT adapters that has none; one that exists is never replaced."""
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed is {seed}; expected 0 to {2**64 - 1}")
+        call("loragen_corpus_init", encode(folder, "folder"), seed)
+
     def __len__(self) -> int:
         return int(load_library().loragen_corpus_count(self._pointer))
 

@@ -62,6 +62,10 @@ class Generator(Owner):
         report: dict[str, Any] = json.loads(load_library().loragen_generator_report(self._pointer))
         return report
 
+    def check(self) -> None:
+        """Reads all of the file and compares it with its hash, which opening does not."""
+        call("loragen_generator_check", self._pointer)
+
     def generate(
         self,
         condition: Sequence[float] | numpy.ndarray[Any, Any] | None = None,

@@ -282,6 +282,7 @@ extern "C" {
         index: usize,
         out: *mut loragen_corpus_entry,
     ) -> loragen_status;
+    pub fn loragen_corpus_init(folder: *const c_char, seed: u64) -> loragen_status;
     pub fn loragen_corpus_unpack(corpus: *const loragen_corpus, folder: *const c_char) -> loragen_status;
     pub fn loragen_corpus_free(corpus: *mut loragen_corpus);
 
@@ -301,6 +302,7 @@ extern "C" {
         index: usize,
         out: *mut loragen_module,
     ) -> loragen_status;
+    pub fn loragen_generator_check(generator: *const loragen_generator) -> loragen_status;
     pub fn loragen_generator_report(generator: *const loragen_generator) -> *const c_char;
     pub fn loragen_generator_free(generator: *mut loragen_generator);
 

@@ -66,6 +66,12 @@ impl Corpus {
         }
     }
 
+    /// Drafts a manifest for a folder of PEFT adapters that has none; one that exists is never replaced.
+    pub fn init(folder: impl AsRef<Path>, seed: u64) -> Result<()> {
+        let folder = c_path(folder.as_ref())?;
+        check(unsafe { sys::loragen_corpus_init(folder.as_ptr(), seed) })
+    }
+
     pub fn len(&self) -> usize {
         unsafe { sys::loragen_corpus_count(self.handle.as_ptr()) }
     }

@@ -134,6 +134,11 @@ impl Generator {
             .collect()
     }
 
+    /// Reads all of the file and compares it with its hash, which opening does not.
+    pub fn check(&self) -> Result<()> {
+        check(unsafe { sys::loragen_generator_check(self.handle.as_ptr()) })
+    }
+
     /// What was measured on held-out tasks when the generator was trained, as JSON.
     pub fn report(&self) -> &str {
         unsafe { text(sys::loragen_generator_report(self.handle.as_ptr())) }.unwrap_or_default()
