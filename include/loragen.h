@@ -278,7 +278,7 @@ typedef struct loragen_adapters loragen_adapters;
 loragen_status generate_lora(loragen_adapters **out, const loragen_generator *generator,
                              const loragen_request *request);
 
-/* Reads an adapter: a PEFT folder, a GGUF, .onnx_adapter, diffusers or kohya file of any origin, or a .safetensors, .onnx or .npz file that
+/* Reads an adapter: a PEFT or mlx-lm folder, a GGUF, .onnx_adapter, diffusers or kohya file of any origin, or a .safetensors, .onnx or .npz file that
  * this library wrote. The file's first bytes tell which. */
 loragen_status loragen_adapters_open(loragen_adapters **out, const char *path);
 
@@ -410,9 +410,12 @@ typedef struct loragen_convert_options {
     int32_t lossy;                    /* write even where numbers change by more than rounding (Q8_0) */
     loragen_note_callback note;       /* is told what the new file does not have, a sentence a call; or NULL */
     void *payload;
+    /* Read the LoRA part of an adapter that has more (a trained head, modules_to_save, biases); the note says what was
+     * left out. A copy of the base model's own weights is left out unasked where the base is at hand. */
+    int32_t lora_only;
 } loragen_convert_options;
 
-#define LORAGEN_CONVERT_OPTIONS_INIT {sizeof(loragen_convert_options), NULL, 0, NULL, NULL}
+#define LORAGEN_CONVERT_OPTIONS_INIT {sizeof(loragen_convert_options), NULL, 0, NULL, NULL, 0}
 
 /* Reads the adapter at `source` in any format and writes it to `target` in another, which may not be one of the files
  * that it is read from. `options` may be NULL. */
@@ -439,9 +442,10 @@ typedef struct loragen_apply_options {
     const char *base; /* for an adapter whose format needs it, as in loragen_save_options; or NULL */
     loragen_note_callback note;
     void *payload;
+    int32_t lora_only; /* as in loragen_convert_options */
 } loragen_apply_options;
 
-#define LORAGEN_APPLY_OPTIONS_INIT {sizeof(loragen_apply_options), LORAGEN_APPLY_MERGE, 1.0, NULL, NULL, NULL}
+#define LORAGEN_APPLY_OPTIONS_INIT {sizeof(loragen_apply_options), LORAGEN_APPLY_MERGE, 1.0, NULL, NULL, NULL, 0}
 
 /* Applies the adapter at `adapter` (any format) to the model at `model` and writes the model to `target`, a file or folder
  * like it and never one of those that are read. The memory that it takes is the adapter's and a part of one weight's. `options` may be NULL. */

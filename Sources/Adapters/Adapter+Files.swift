@@ -1,12 +1,18 @@
 import Tensor
 
 extension Adapter {
-    /// Reads an adapter in any of the formats: a folder is PEFT's; of a file the first bytes decide, or its suffix where
-    /// they do not. `base` names the base model where a format needs it (see `BaseModel.init`).
-    public static func read(path: String, base: String? = nil) throws(LoragenError) -> Adapter {
+    /// Reads an adapter in any of the formats: a folder is PEFT's or mlx-lm's; of a file the first bytes decide, or its suffix
+    /// where they do not. `base` names the base model where a format needs it (see `BaseModel.init`). What is left out, as
+    /// `part` says, and what a host would not hear is told to `note`.
+    public static func read(
+        path: String, base: String? = nil, part: LoRAPart? = nil,
+        note: (String) throws(LoragenError) -> Void = { Log.info($0) }
+    ) throws(LoragenError) -> Adapter {
+        let part = part ?? LoRAPart(base: base)
         switch try PathKind.of(path) {
         case nil: throw LoragenError(.io, "\(path): there is no such file or folder")
-        case .folder: return try PEFTFolder.read(path: path)
+        case .folder where MLXFolder.isOne(path): return try MLXFolder.read(path: path)
+        case .folder: return try PEFTFolder.read(path: path, part: part, note: note)
         default: break
         }
         if path.hasSuffix(".onnx") { return try ONNX.read(path: path) }
@@ -16,8 +22,8 @@ extension Adapter {
         if ZipFile.isOne(file.bytes) { return try NumPyArchive.read(file) }
         let tensors = try SafetensorsFile(file: file)
         if tensors.metadata[AdapterFile.layoutKey] == nil {
-            if KohyaFile.recognises(tensors) { return try KohyaFile.read(tensors) }
-            if DiffusersFile.recognises(tensors) { return try DiffusersFile.read(tensors) }
+            if KohyaFile.recognises(tensors) { return try KohyaFile.read(tensors, part: part, note: note) }
+            if DiffusersFile.recognises(tensors) { return try DiffusersFile.read(tensors, part: part, note: note) }
         }
         return try AdapterFile.read(tensors)
     }

@@ -67,10 +67,11 @@ extension Adapter {
     /// What is at `path`, opened to be read in parts, with its metadata and the file that has the values, which are
     /// not looked at. `nil` for formats that are read at once: all but PEFT folders and files of this library.
     static func stored(
-        path: String
+        path: String, part: LoRAPart, note: (String) throws(LoragenError) -> Void
     ) throws(LoragenError) -> (adapter: any AdapterReader, metadata: [String: String], path: String)? {
         if try PathKind.of(path) == .folder {
-            let (config, contents) = try PEFTFolder.open(path)
+            if MLXFolder.isOne(path) { return nil }
+            let (config, contents) = try PEFTFolder.open(path, part, note: note)
             return (try contents.reader(), contents.metadata(config), contents.file.path)
         }
         guard path.hasSuffix(".safetensors"), try PathKind.of(path) != nil else { return nil }
@@ -128,11 +129,11 @@ extension SafetensorsFile {
     public func read(
         _ tensor: SafetensorsTensor, range: Range<Int>, into target: UnsafeMutablePointer<Float>
     ) throws(LoragenError) {
-        guard tensor.type.isFloat, range.lowerBound >= 0, range.upperBound <= tensor.count else {
+        guard tensor.type.isReadable, range.lowerBound >= 0, range.upperBound <= tensor.count else {
             throw LoragenError(
                 .format,
                 "\(path): tensor '\(shortened(tensor.name))' is \(tensor.type.rawValue) with \(tensor.count) elements; "
-                    + "expected F32, F16, BF16 or F64 and at least \(range.upperBound)")
+                    + "expected a float and at least \(range.upperBound)")
         }
         let width = tensor.type.bits / 8
         let source = bytes(of: tensor)

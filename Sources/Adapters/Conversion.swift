@@ -60,7 +60,7 @@ public enum Conversion {
         options.type == .f32 ? 0 : adapter.values.count { rounded($0, to: options.type) != $0 }
     }
 
-    private static func rounded(_ value: Float, to type: ElementType) -> Float {
+    static func rounded(_ value: Float, to type: ElementType) -> Float {
         switch type {
         case .f16: Half.float(fromHalf: Half.half(value))
         case .bf16: Half.float(fromBrain: Half.brain(value))
@@ -70,11 +70,11 @@ public enum Conversion {
 
     /// Reads the adapter at `source` and writes it to `target`. Each loss goes to `note` before anything is written.
     /// Throws `.unsupported` when numbers would change beyond rounding and `isLossy` does not allow it, what `note`
-    /// throws, and what reading and writing throw. From PEFT folders and safetensors files to PEFT folders and safetensors
-    /// files it goes module by module, in memory for one.
+    /// throws, and what reading and writing throw. `isLoRAEnough` leaves out what stands beside LoRA's tensors. From PEFT
+    /// folders and safetensors files to PEFT folders and safetensors files it goes module by module, in memory for one.
     public static func run(
         from source: String, to target: String, format: AdapterFormat, options: WriteOptions, isLossy: Bool = false,
-        note: (String) throws(LoragenError) -> Void = { _ in }
+        isLoRAEnough: Bool = false, note: (String) throws(LoragenError) -> Void = { _ in }
     ) throws(LoragenError) {
         var options = options
         options.sources.add(source)
@@ -85,9 +85,13 @@ public enum Conversion {
                 throw LoragenError(.unsupported, "\(target): not written, for numbers would change: \(loss.text)")
             }
         }
-        if format == .peft || format == .safetensors, let (stored, metadata, file) = try Adapter.stored(path: source),
+        let part = LoRAPart(isEnough: isLoRAEnough, base: options.base)
+        var notes: [String] = []
+        if format == .peft || format == .safetensors,
+            let (stored, metadata, file) = try Adapter.stored(path: source, part: part, note: { notes.append($0) }),
             AdapterStream.takes(stored.layout, format, options: options)
         {
+            for text in notes { try note(text) }
             var count = 0
             if options.type != .f32 {
                 for index in stored.layout.modules.indices {
@@ -106,7 +110,7 @@ public enum Conversion {
             }
             return
         }
-        let adapter = try Adapter.read(path: source, base: options.base)
+        let adapter = try Adapter.read(path: source, base: options.base, part: part, note: note)
         try refuse(losses(of: adapter, format: format, options: options))
         try adapter.write(to: target, format: format, options: options)
     }

@@ -149,6 +149,11 @@ public struct Layout: Equatable, Sendable {
     /// both have the same tensors. `ignoringRank` leaves rank and alpha out: what re-cutting can make equal.
     public func difference(from other: Layout, ignoringRank: Bool = false) -> String? {
         for (a, b) in zip(modules, other.modules) {
+            // Both are sorted: where they part, the name that comes first is the one that the other lacks.
+            if a.name != b.name {
+                return precedes(b.keyA, a.keyA)
+                    ? "it has no module '\(b.name)'" : "it has module '\(a.name)', which is not expected"
+            }
             if let difference = a.difference(from: b) { return difference }
             if ignoringRank { continue }
             if a.rank != b.rank { return "module '\(a.name)' has rank \(a.rank) where \(b.rank) is expected" }
@@ -156,8 +161,9 @@ public struct Layout: Equatable, Sendable {
                 return "module '\(a.name)' has scale \(a.scale) (alpha \(a.alpha)) where \(b.scale) is expected"
             }
         }
-        if modules.count != other.modules.count {
-            return "it has \(modules.count) modules where \(other.modules.count) are expected"
+        if modules.count < other.modules.count { return "it has no module '\(other.modules[modules.count].name)'" }
+        if modules.count > other.modules.count {
+            return "it has module '\(modules[other.modules.count].name)', which is not expected"
         }
         return nil
     }

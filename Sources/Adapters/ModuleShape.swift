@@ -139,9 +139,8 @@ public struct ModuleShape: Equatable, Hashable, Sendable {
             scaling: scaling, hasMagnitude: hasMagnitude)
     }
 
-    /// The first way in which another module has other tensors or another meaning, rank and alpha aside.
+    /// The first way in which another module of the name has other tensors or another meaning, rank and alpha aside.
     func difference(from other: ModuleShape) -> String? {
-        if name != other.name { return "it has module '\(name)' where '\(other.name)' is expected" }
         if hasMagnitude != other.hasMagnitude {
             return
                 "module '\(name)' is \(hasMagnitude ? "" : "not ")DoRA, which is \(hasMagnitude ? "not " : "")expected"

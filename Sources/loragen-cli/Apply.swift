@@ -28,11 +28,14 @@ struct Merge: ParsableCommand {
     @Option(help: ArgumentHelp("The base model of a GGUF adapter.", valueName: "path"))
     var base: String?
 
+    @Flag(help: "Use the LoRA part of an adapter that has more, such as a trained head; what is left out is said.")
+    var loraOnly = false
+
     @Option(name: .shortAndLong, help: ArgumentHelp("Where to write.", valueName: "path"))
     var out: String
 
     func run() throws {
-        try apply(undo ? LORAGEN_APPLY_UNMERGE : LORAGEN_APPLY_MERGE, model, adapter, scale, base, to: out)
+        try apply(undo ? LORAGEN_APPLY_UNMERGE : LORAGEN_APPLY_MERGE, model, adapter, scale, base, loraOnly, to: out)
     }
 }
 
@@ -68,6 +71,9 @@ struct Apply: ParsableCommand {
     @Option(help: ArgumentHelp("The base model of a GGUF adapter.", valueName: "path"))
     var base: String?
 
+    @Flag(help: "Use the LoRA part of an adapter that has more, such as a trained head; what is left out is said.")
+    var loraOnly = false
+
     @Option(name: .shortAndLong, help: ArgumentHelp("Where to write.", valueName: "path"))
     var out: String
 
@@ -78,12 +84,12 @@ struct Apply: ParsableCommand {
 
     func run() throws {
         let mode = undo ? LORAGEN_APPLY_REMOVE : inputs ? LORAGEN_APPLY_INPUTS : LORAGEN_APPLY_INJECT
-        try apply(mode, model, adapter, scale, base, to: out)
+        try apply(mode, model, adapter, scale, base, loraOnly, to: out)
     }
 }
 
 private func apply(
-    _ mode: Int, _ model: String, _ adapter: String?, _ scale: Double, _ base: String?, to out: String
+    _ mode: Int, _ model: String, _ adapter: String?, _ scale: Double, _ base: String?, _ loraOnly: Bool, to out: String
 ) throws {
     try call(
         withCString(adapter) { adapter in
@@ -94,6 +100,7 @@ private func apply(
                 options.scale = scale
                 options.base = base
                 options.note = printingNote
+                options.lora_only = loraOnly ? 1 : 0
                 return loragen_apply(model, adapter, out, &options)
             }
         })

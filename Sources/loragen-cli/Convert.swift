@@ -38,6 +38,9 @@ struct Convert: ParsableCommand {
     @Flag(help: "Write even if numbers change by more than rounding.")
     var lossy = false
 
+    @Flag(help: "Read the LoRA part of an adapter that has more, such as a trained head; what is left out is said.")
+    var loraOnly = false
+
     func run() throws {
         let format = try AdapterFormat(format, path: target)
         let naming = Int32(peftNames ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE)
@@ -49,6 +52,7 @@ struct Convert: ParsableCommand {
                     options.save = save
                     options.lossy = lossy ? 1 : 0
                     options.note = printingNote
+                    options.lora_only = loraOnly ? 1 : 0
                     return loragen_convert(source, target, format.code, &options)
                 }
             })

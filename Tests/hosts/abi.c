@@ -110,20 +110,22 @@ FIELD(loragen_file_options, sample, 20);
 FIELD(loragen_file_options, memory_limit, 24);
 FIELD(loragen_file_options, save, 32);
 
-SIZE(loragen_convert_options, 40);
+SIZE(loragen_convert_options, 48);
 FIELD(loragen_convert_options, struct_size, 0);
 FIELD(loragen_convert_options, save, 8);
 FIELD(loragen_convert_options, lossy, 16);
 FIELD(loragen_convert_options, note, 24);
 FIELD(loragen_convert_options, payload, 32);
+FIELD(loragen_convert_options, lora_only, 40);
 
-SIZE(loragen_apply_options, 48);
+SIZE(loragen_apply_options, 56);
 FIELD(loragen_apply_options, struct_size, 0);
 FIELD(loragen_apply_options, mode, 8);
 FIELD(loragen_apply_options, scale, 16);
 FIELD(loragen_apply_options, base, 24);
 FIELD(loragen_apply_options, note, 32);
 FIELD(loragen_apply_options, payload, 40);
+FIELD(loragen_apply_options, lora_only, 48);
 
 /* The numbers are part of the interface too. */
 _Static_assert(LORAGEN_INTERNAL == 10 && LORAGEN_CANCELLED == 9 && LORAGEN_IO == 2, "statuses");

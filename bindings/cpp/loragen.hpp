@@ -591,10 +591,10 @@ inline std::int32_t keep_note(const char *message, void *payload) noexcept {
 }  // namespace detail
 
 /// Writes an adapter in another format; what comes back is what the new file does not have. `lossy` allows changes of
-/// numbers beyond rounding.
+/// numbers beyond rounding; `lora_only` reads the LoRA part of an adapter that has more, such as a trained head.
 inline std::vector<std::string> convert(const std::string &source, const std::string &target,
                                         loragen::format format = format::by_suffix, const save_options &options = {},
-                                        bool lossy = false) {
+                                        bool lossy = false, bool lora_only = false) {
     const loragen_save_options save = options.c();
     std::vector<std::string> notes;
     loragen_convert_options c_options = LORAGEN_CONVERT_OPTIONS_INIT;
@@ -602,6 +602,7 @@ inline std::vector<std::string> convert(const std::string &source, const std::st
     c_options.lossy = lossy;
     c_options.note = detail::keep_note;
     c_options.payload = &notes;
+    c_options.lora_only = lora_only;
     detail::check(
         loragen_convert(source.c_str(), target.c_str(), static_cast<std::int32_t>(format), &c_options));
     return notes;
@@ -619,7 +620,7 @@ enum class apply_mode : std::int32_t {
 /// come back.
 inline std::vector<std::string> apply(const std::string &model, const std::string &adapter, const std::string &target,
                                       apply_mode mode = apply_mode::merge, double scale = 1,
-                                      const std::string &base = {}) {
+                                      const std::string &base = {}, bool lora_only = false) {
     std::vector<std::string> notes;
     loragen_apply_options options = LORAGEN_APPLY_OPTIONS_INIT;
     options.mode = static_cast<std::int32_t>(mode);
@@ -627,6 +628,7 @@ inline std::vector<std::string> apply(const std::string &model, const std::strin
     options.base = detail::c_string(base);
     options.note = detail::keep_note;
     options.payload = &notes;
+    options.lora_only = lora_only;
     detail::check(loragen_apply(model.c_str(), detail::c_string(adapter), target.c_str(), &options));
     return notes;
 }

@@ -21,7 +21,7 @@ public enum Application {
     /// for a module; `.unsupported` for what cannot be merged or put in; `.nonFinite`.
     public static func run(
         model: String, adapter: String?, to target: String, mode: Mode, scale: Double = 1, base: String? = nil,
-        note: (String) throws(LoragenError) -> Void = { _ in }
+        isLoRAEnough: Bool = false, note: (String) throws(LoragenError) -> Void = { _ in }
     ) throws(LoragenError) {
         if !scale.isFinite || abs(scale) > 1e9 {
             throw LoragenError(.invalidArgument, "the scale is \(scale); expected a finite number")
@@ -34,7 +34,8 @@ public enum Application {
             return try ONNXInjection.remove(from: model, to: target)
         }
         guard let adapter else { throw LoragenError(.invalidArgument, "no adapter was given") }
-        let update = try Adapter.read(path: adapter, base: base)
+        let part = LoRAPart(isEnough: isLoRAEnough, base: isONNX ? nil : model)
+        let update = try Adapter.read(path: adapter, base: base, part: part, note: note)
         switch mode {
         case .merge, .unmerge:
             let factor = mode == .merge ? scale : -scale

@@ -51,7 +51,7 @@ enum CheckpointMerge {
     }
 
     /// The regular files of a folder, sorted.
-    private static func fileNames(in folder: String) throws(LoragenError) -> [String] {
+    static func fileNames(in folder: String) throws(LoragenError) -> [String] {
         var names: [String] = []
         for name in try entries(of: folder)
         where !name.hasPrefix(AtomicFile.temporaryPrefix) {

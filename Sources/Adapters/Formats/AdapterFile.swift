@@ -75,10 +75,7 @@ public enum AdapterFile {
 
     private static func layout(of file: SafetensorsFile) throws(LoragenError) -> Layout {
         guard let text = file.metadata[layoutKey] else {
-            throw LoragenError(
-                .format,
-                "\(file.path): its metadata has no '\(layoutKey)'; expected a file that this library wrote, or "
-                    + "the names of diffusers or kohya. Give a PEFT adapter as its folder")
+            throw ForeignTensor.refusal(of: file)
         }
         let source = "\(file.path): metadata '\(layoutKey)'"
         return try Layout(json: JSON.parse(text, source: source), source: source)

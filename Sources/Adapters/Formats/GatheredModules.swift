@@ -18,7 +18,8 @@ struct GatheredModules {
 
     init(_ file: SafetensorsFile) { self.file = file }
 
-    var modules: [ModuleShape] { entries.values.map(\.shape) }
+    /// In the order of their names.
+    var modules: [ModuleShape] { entries.values.map(\.shape).sorted { precedes($0.name, $1.name) } }
 
     /// Throws `.format` for a module that is there already.
     mutating func add(_ shape: ModuleShape, a: Source, b: Source) throws(LoragenError) {
@@ -38,10 +39,10 @@ struct GatheredModules {
     static func module(
         _ name: String, a: SafetensorsTensor, b: SafetensorsTensor, alpha: Double?, source: String
     ) throws(LoragenError) -> ModuleShape {
-        for tensor in [a, b] where !tensor.type.isFloat {
+        for tensor in [a, b] where !tensor.type.isReadable {
             throw LoragenError(
                 .unsupported,
-                "\(source): tensor '\(shortened(tensor.name))' is \(tensor.type.rawValue); expected F32, F16, BF16 or F64"
+                "\(source): tensor '\(shortened(tensor.name))' is \(tensor.type.rawValue); expected F32, F16, BF16, F64, F8_E4M3 or F8_E5M2"
             )
         }
         guard (2...5).contains(a.shape.count), b.shape.count == a.shape.count, a.shape[0] == b.shape[1],
@@ -63,10 +64,12 @@ struct GatheredModules {
     }
 
     /// Reads the values. Throws `.memory`, `.nonFinite`, and what the layout refuses.
-    func adapter(baseModel: String? = nil, metadata: [String: String]) throws(LoragenError) -> Adapter {
+    func adapter(
+        baseModel: String? = nil, taskType: String? = nil, metadata: [String: String]
+    ) throws(LoragenError) -> Adapter {
         let layout: Layout
         do throws(LoragenError) {
-            layout = try Layout(modules: modules, baseModel: baseModel)
+            layout = try Layout(modules: modules, baseModel: baseModel, taskType: taskType)
         } catch {
             throw LoragenError(.unsupported, "\(file.path): \(error.message)")
         }

@@ -31,6 +31,17 @@ enum Half {
         return sign | UInt16(truncatingIfNeeded: (rounded &- 0x3800_0000) >> 13)
     }
 
+    /// The 8-bit float with 4 bits of exponent and no infinities ("e4m3fn") to float32, exact.
+    @inline(__always)
+    static func float(fromE4M3 byte: UInt8) -> Float {
+        let sign = UInt32(byte & 0x80) << 24
+        let magnitude = UInt32(byte & 0x7f)
+        if magnitude == 0x7f { return Float(bitPattern: sign | 0x7fc0_0000) }
+        // As for halves: placed 20 bits higher it is 2^-120 times too small, subnormals too.
+        let value = Float(bitPattern: magnitude << 20) * Float(bitPattern: 0x7b80_0000)
+        return Float(bitPattern: value.bitPattern | sign)
+    }
+
     /// bfloat16 to float32, exact.
     @inline(__always)
     static func float(fromBrain brain: UInt16) -> Float { Float(bitPattern: UInt32(brain) << 16) }
@@ -46,6 +57,9 @@ enum Half {
 
 extension ElementType {
     /// Whether `convert` reads this type into float32.
+    public var isReadable: Bool { isFloat || self == .f8E4M3 || self == .f8E5M2 }
+
+    /// Whether float32 can be stored as this type too.
     public var isFloat: Bool { self == .f32 || self == .f16 || self == .bf16 || self == .f64 }
 
     /// Converts little-endian elements to float32; f64 is rounded to nearest. `source` holds `target.count` elements of
@@ -62,11 +76,16 @@ extension ElementType {
             for i in target.indices {
                 target[i] = Half.float(fromBrain: source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
             }
+        case .f8E5M2:
+            // The upper byte of an IEEE half.
+            for i in target.indices { target[i] = Half.float(fromHalf: UInt16(source[i]) << 8) }
+        case .f8E4M3:
+            for i in target.indices { target[i] = Half.float(fromE4M3: source[i]) }
         case .f64:
             for i in target.indices {
                 target[i] = Float(source.loadUnaligned(fromByteOffset: 8 * i, as: Double.self))
             }
-        default: preconditionFailure("not a float type; callers ask isFloat")
+        default: preconditionFailure("not a float type; callers ask isReadable")
         }
     }
 }

@@ -22,20 +22,23 @@ struct PEFTConfig {
     let isTransposed: Bool
     private let rankPattern: PEFTPatterns
     private let alphaPattern: PEFTPatterns
+    /// What it asks for beside the factors, and is not read.
+    let beside: [String]
     /// Of the config, what a written adapter should carry on.
     let metadata: [String: String]
 
-    /// Reads the file. Throws `.io`, `.format`, and `.unsupported` for what goes beyond LoRA and DoRA.
-    init(path: String) throws(LoragenError) {
-        try self.init(json: JSON.read(path: path), source: path)
+    /// Reads the file. Throws `.io`, `.format`, and `.unsupported` for what goes beyond LoRA and DoRA, unless `part` allows
+    /// what stands beside them.
+    init(path: String, part: LoRAPart = LoRAPart()) throws(LoragenError) {
+        try self.init(json: JSON.read(path: path), source: path, part: part)
     }
 
-    init(json: JSON, source: String) throws(LoragenError) {
+    init(json: JSON, source: String, part: LoRAPart = LoRAPart()) throws(LoragenError) {
         guard json.object != nil else {
             throw LoragenError(.format, "\(source): found \(json.kind), expected an object")
         }
         self.source = source
-        try Self.refuseOtherMethods(json, source)
+        beside = try Self.refuseOtherMethods(json, source, part)
         guard let rank = json["r"]?.integer, rank >= 1, rank <= ModuleShape.rankLimit else {
             throw Self.wrong(json, "r", "a whole number from 1 to \(ModuleShape.rankLimit)", source)
         }
@@ -112,36 +115,66 @@ struct PEFTConfig {
         }
     }
 
-    /// Everything that would make the adapter more than `scale · B · A` and magnitudes.
-    private static func refuseOtherMethods(_ json: JSON, _ source: String) throws(LoragenError) {
+    /// Refuses everything that would make the adapter more than `scale · B · A` and magnitudes; gives what stands beside
+    /// them, where `part` allows it.
+    private static func refuseOtherMethods(
+        _ json: JSON, _ source: String, _ part: LoRAPart
+    ) throws(LoragenError) -> [String] {
         guard let method = json["peft_type"]?.string else {
+            if MLXFolder.isConfig(json) {
+                throw LoragenError(
+                    .unsupported,
+                    "\(source): a config of mlx-lm, where PEFT's is expected; convert the adapter to a PEFT folder first"
+                )
+            }
             throw wrong(json, "peft_type", "\"LORA\"", source)
         }
         if method != "LORA" {
+            let methods = [
+                "LOHA": "LoHa", "LOKR": "LoKr", "OFT": "OFT", "BOFT": "BOFT", "VERA": "VeRA", "IA3": "(IA)3",
+                "ADALORA": "AdaLoRA", "HRA": "HRA", "PROMPT_TUNING": "prompt tuning", "P_TUNING": "p-tuning",
+                "PREFIX_TUNING": "prefix tuning", "MULTITASK_PROMPT_TUNING": "multitask prompt tuning",
+                "ADAPTION_PROMPT": "adaption prompts", "POLY": "Poly", "XLORA": "X-LoRA", "FOURIERFT": "FourierFT",
+                "VBLORA": "VB-LoRA", "LN_TUNING": "LayerNorm tuning", "RANDLORA": "RandLoRA", "BONE": "Bone",
+                "MISS": "MiSS", "SHIRA": "SHiRA", "C3A": "C3A", "ROAD": "RoAd", "TRAINABLE_TOKENS": "trained tokens",
+            ]
             throw LoragenError(
-                .unsupported, "\(source): 'peft_type' is \"\(shortened(method))\"; this library reads \"LORA\"")
+                .unsupported,
+                "\(source): 'peft_type' is \"\(shortened(method))\"\(methods[method].map { ", which is \($0)" } ?? ""); this "
+                    + "library reads \"LORA\"")
         }
         let bias = json["bias"] ?? "none"
-        if bias != "none" && !bias.isNull {
+        if bias != "none" && !bias.isNull && !(part.allowsMore && bias.string != nil) {
             throw LoragenError(
-                .unsupported, "\(source): 'bias' is \(bias.kind); this library reads adapters with bias \"none\"")
+                .unsupported,
+                "\(source): 'bias' is \(bias.kind); this library reads adapters with bias \"none\". \(LoRAPart.advice)")
         }
-        let switches: [(field: String, means: String)] = [
+        // What stands beside the factors, and what changes their meaning.
+        let beside: [(field: String, means: String)] = [
             ("lora_bias", "a bias in lora_B"), ("modules_to_save", "fully trained modules"),
             ("trainable_token_indices", "trained tokens"),
+        ]
+        var leftOut: [String] = []
+        let switches: [(field: String, means: String)] = [
             ("layer_replication", "replicated layers"), ("use_qalora", "QALoRA"), ("use_bdlora", "BD-LoRA"),
             ("alora_invocation_tokens", "activated LoRA"), ("kasa_config", "KaSA"), ("velora_config", "VeLoRA"),
             ("monteclora_config", "MonteCLoRA"), ("arrow_config", "Arrow"),
         ]
-        for (field, means) in switches {
+        for (i, (field, means)) in (beside + switches).enumerated() {
             switch json[field] ?? .null {
             case .null, .bool(false): continue
             case .array(let list) where list.isEmpty: continue
             case .object(let object) where object.count == 0: continue
             default:
+                let isBeside = i < beside.count
+                if isBeside && part.allowsMore {
+                    leftOut.append("'\(field)' asks for \(means)")
+                    continue
+                }
                 throw LoragenError(
                     .unsupported,
-                    "\(source): '\(field)' asks for \(means), which this library does not read")
+                    "\(source): '\(field)' asks for \(means), which this library does not read"
+                        + (isBeside ? ". \(LoRAPart.advice)" : ""))
             }
         }
         switch json["init_lora_weights"] ?? .null {
@@ -152,5 +185,6 @@ struct PEFTConfig {
                 "\(source): 'init_lora_weights' is \(json["init_lora_weights"]?.kind ?? "missing"), which changes the base "
                     + "weights; convert the adapter with PEFT's path_initial_model_for_weight_conversion first")
         }
+        return leftOut
     }
 }

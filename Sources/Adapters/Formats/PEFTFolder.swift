@@ -13,18 +13,23 @@ public enum PEFTFolder {
     /// Reads and checks a folder. Throws `.io`; `.format` for files that are not what they should be; `.mismatch` when
     /// config and tensors disagree, so that PEFT would fail or silently compute something else; `.unsupported` for what
     /// is more than LoRA and DoRA; `.nonFinite` for NaN and infinity.
-    public static func read(path: String) throws(LoragenError) -> Adapter {
-        let (config, contents) = try open(path)
+    public static func read(
+        path: String, part: LoRAPart = LoRAPart(), note: (String) throws(LoragenError) -> Void = { Log.info($0) }
+    ) throws(LoragenError) -> Adapter {
+        let (config, contents) = try open(path, part, note: note)
         return try contents.adapter(metadata: contents.metadata(config))
     }
 
-    static func open(_ path: String) throws(LoragenError) -> (config: PEFTConfig, contents: PEFTTensors) {
+    static func open(
+        _ path: String, _ part: LoRAPart = LoRAPart(),
+        note: (String) throws(LoragenError) -> Void = { Log.info($0) }
+    ) throws(LoragenError) -> (config: PEFTConfig, contents: PEFTTensors) {
         switch try PathKind.of(path) {
         case .folder: break
         case nil: throw LoragenError(.io, "\(path): there is no such folder")
         default: throw LoragenError(.io, "\(path): it is not a folder; expected a PEFT adapter folder")
         }
-        let config = try PEFTConfig(path: joinPath(path, PEFTConfig.fileName))
+        let config = try PEFTConfig(path: joinPath(path, PEFTConfig.fileName), part: part)
         let weights = joinPath(path, weightsName)
         if try PathKind.of(weights) == nil {
             let old = joinPath(path, "adapter_model.bin")
@@ -35,7 +40,10 @@ public enum PEFTFolder {
             }
             throw LoragenError(.io, "\(weights): there is no such file")
         }
-        let contents = try PEFTTensors(file: SafetensorsFile(path: weights), config: config)
+        let contents = try PEFTTensors(file: SafetensorsFile(path: weights), config: config, part: part, note: note)
+        if !config.beside.isEmpty {
+            try note("left out: \(config.beside.joined(separator: ", "))")
+        }
         return (config, contents)
     }
 }
@@ -48,20 +56,28 @@ struct PEFTTensors: Sendable {
     let tensors: [SafetensorsTensor?]
     private let experts: [PEFTExperts<SafetensorsTensor>]
 
-    init(file: SafetensorsFile, config: PEFTConfig) throws(LoragenError) {
-        for tensor in file.tensors where !tensor.type.isFloat {
+    init(
+        file: SafetensorsFile, config: PEFTConfig, part: LoRAPart = LoRAPart(),
+        note: (String) throws(LoragenError) -> Void = { Log.info($0) }
+    ) throws(LoragenError) {
+        let tensors = try part.tensors(of: file, note: note) { (name) throws(LoragenError) in
+            try PEFTKey(name, source: file.path) != nil
+        } refusal: {
+            PEFTKey.unknown($0, file.path)
+        }
+        for tensor in tensors where !tensor.type.isReadable {
             throw LoragenError(
                 .unsupported,
-                "\(file.path): tensor '\(shortened(tensor.name))' is \(tensor.type.rawValue); expected F32, F16, BF16 or "
-                    + "F64")
+                "\(file.path): tensor '\(shortened(tensor.name))' is \(tensor.type.rawValue); expected F32, F16, BF16, "
+                    + "F64, F8_E4M3 or F8_E5M2")
         }
         var parts = try PEFTParts.sorted(
-            file.tensors.map { .init(name: $0.name, shape: $0.shape, value: $0) }, source: file.path)
+            tensors.map { .init(name: $0.name, shape: $0.shape, value: $0) }, source: file.path)
         experts = try PEFTExperts.taken(from: &parts, config: config, source: file.path)
         let layout = try PEFTFolder.layout(of: parts, experts: experts, config: config, source: file.path)
         self.layout = layout
         self.file = file
-        tensors = layout.tensors.map { place in
+        self.tensors = layout.tensors.map { place in
             let part = parts[ByteKey(layout.modules[place.module].name)]
             switch place.role {
             case .a: return part?.a?.value

@@ -1,25 +1,23 @@
 import Tensor
 
-/// A PEFT key taken apart: `base_model.model.<module>.<tensor>`. PEFT also takes keys that still have the adapter's name,
-/// `.lora_A.default.weight`, and so does this.
+/// A PEFT key taken apart: `base_model.model.<module>.<tensor>`. Keys that still have the adapter's name, as a whole model's
+/// state has them, `.lora_A.ranking.weight`, are taken too.
 struct PEFTKey {
     static let prefix = "base_model.model."
 
     let module: String
     let role: Layout.Role
     let isEmbedding: Bool
+    /// "" where the key has none, and for PEFT's own "default".
+    let adapter: String
 
-    private static let endings: [(text: String, role: Layout.Role, isEmbedding: Bool)] = [
-        (".lora_A.weight", .a, false), (".lora_B.weight", .b, false),
-        (".lora_A.default.weight", .a, false), (".lora_B.default.weight", .b, false),
-        (".lora_embedding_A", .a, true), (".lora_embedding_B", .b, true),
-        (".lora_embedding_A.default", .a, true), (".lora_embedding_B.default", .b, true),
-        (".lora_magnitude_vector", .magnitude, false), (".lora_magnitude_vector.weight", .magnitude, false),
-        (".lora_magnitude_vector.default.weight", .magnitude, false),
+    private static let parts: [(text: String, role: Layout.Role, isEmbedding: Bool, hasWeight: Bool?)] = [
+        (".lora_A", .a, false, true), (".lora_B", .b, false, true), (".lora_embedding_A", .a, true, false),
+        (".lora_embedding_B", .b, true, false), (".lora_magnitude_vector", .magnitude, false, nil),
     ]
 
-    /// Throws `.format` for a key without PEFT's prefix, and `.unsupported` for one that is no tensor of LoRA.
-    init(_ name: String, source: String) throws(LoragenError) {
+    /// `nil` for a key that is no tensor of LoRA. Throws `.format` for one without PEFT's prefix.
+    init?(_ name: String, source: String) throws(LoragenError) {
         guard name.hasPrefix(Self.prefix) else {
             let parts = name.split(separator: ".", maxSplits: 1)
             let wraps = parts.count == 2 && parts[1].hasPrefix(Self.prefix)
@@ -29,13 +27,24 @@ struct PEFTKey {
                 "\(source): tensor '\(shortened(name))' does not begin with '\(Self.prefix)', as PEFT's keys do; PEFT would "
                     + "leave the base model as it is\(hint)")
         }
-        let rest = name.dropFirst(Self.prefix.count)
-        guard let ending = Self.endings.first(where: { rest.hasSuffix($0.text) }) else {
-            throw Self.unknown(name, source)
+        var rest = name.dropFirst(Self.prefix.count)
+        let hasWeight = rest.hasSuffix(".weight")
+        if hasWeight { rest = rest.dropLast(".weight".count) }
+        func part() -> (text: String, role: Layout.Role, isEmbedding: Bool, hasWeight: Bool?)? {
+            Self.parts.first { rest.hasSuffix($0.text) && $0.hasWeight ?? hasWeight == hasWeight }
         }
-        module = String(rest.dropLast(ending.text.count))
-        role = ending.role
-        isEmbedding = ending.isEmbedding
+        var found = part()
+        var adapter: Substring = ""
+        if found == nil, let dot = rest.lastIndex(of: ".") {
+            adapter = rest[rest.index(after: dot)...]
+            rest = rest[..<dot]
+            found = part()
+        }
+        guard let found else { return nil }
+        module = String(rest.dropLast(found.text.count))
+        role = found.role
+        isEmbedding = found.isEmbedding
+        self.adapter = adapter == "default" ? "" : String(adapter)
         if let wrapper = Self.wrapper(in: module) {
             throw LoragenError(
                 .unsupported,
@@ -55,34 +64,17 @@ struct PEFTKey {
     private static func wrapper(in module: String) -> String? {
         let dotted = "." + module + "."
         if dotted.hasPrefix(".module.model.") || dotted.hasPrefix(".module.base_model.") { return "module" }
-        return wrappers.first { contains(dotted, "." + $0 + ".") }
+        return wrappers.first { ForeignTensor.has(dotted, "." + $0 + ".") }
     }
 
-    private static func unknown(_ name: String, _ source: String) -> LoragenError {
-        let known: [(part: String, means: String)] = [
-            (".lora_B.bias", "a bias in lora_B"), ("trainable_tokens", "trained tokens"),
-            (
-                ".base_layer.weight",
-                "a copy of the base model's table (save the adapter with save_embedding_layers=False)"
-            ),
-        ]
-        for (part, means) in known where contains(name, part) {
-            return LoragenError(
-                .unsupported,
-                "\(source): tensor '\(shortened(name))' is \(means), which this library does not read")
-        }
+    static func unknown(_ name: String, _ source: String) -> LoragenError {
+        let meaning =
+            ForeignTensor.meaning(of: name)
+            ?? "not a LoRA tensor (PEFT would ignore it or take it for a fully trained module)"
         return LoragenError(
             .unsupported,
-            "\(source): tensor '\(shortened(name))' is not a LoRA tensor (PEFT would ignore it or take it for a fully "
-                + "trained module); expected keys that end in .lora_A.weight, .lora_B.weight, .lora_embedding_A, "
-                + ".lora_embedding_B or .lora_magnitude_vector")
-    }
-
-    private static func contains(_ text: String, _ part: String) -> Bool {
-        let text = Array(text.utf8)
-        let part = Array(part.utf8)
-        if part.count > text.count { return false }
-        return (0...(text.count - part.count)).contains { text[$0..<($0 + part.count)].elementsEqual(part) }
+            "\(source): tensor '\(shortened(name))' is \(meaning); expected keys that end in .lora_A.weight, "
+                + ".lora_B.weight, .lora_embedding_A, .lora_embedding_B or .lora_magnitude_vector. \(LoRAPart.advice)")
     }
 }
 
@@ -99,13 +91,22 @@ struct PEFTParts<Value> {
     var magnitude: Part?
     var isEmbedding = false
 
-    /// Sorts tensors by their modules. Throws what `PEFTKey` throws, and `.format` for a tensor that is there twice.
+    /// Sorts tensors by their modules. Throws what `PEFTKey` throws, `.format` for a tensor that is there twice, and
+    /// `.unsupported` for one that is not LoRA's and for several adapters in one file.
     static func sorted(
         _ tensors: [Part], source: String
     ) throws(LoragenError) -> [ByteKey: PEFTParts] {
         var modules: [ByteKey: PEFTParts] = [:]
+        var first: (name: String, adapter: String)?
         for tensor in tensors {
-            let key = try PEFTKey(tensor.name, source: source)
+            guard let key = try PEFTKey(tensor.name, source: source) else { throw PEFTKey.unknown(tensor.name, source) }
+            if let first, first.adapter != key.adapter {
+                throw LoragenError(
+                    .unsupported,
+                    "\(source): '\(shortened(first.name))' and '\(shortened(tensor.name))' are of two adapters; save each "
+                        + "into a folder of its own")
+            }
+            first = first ?? (tensor.name, key.adapter)
             let place = ByteKey(key.module)
             var parts = modules[place] ?? PEFTParts()
             let taken: Part?

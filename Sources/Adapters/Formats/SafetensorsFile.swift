@@ -67,10 +67,10 @@ public final class SafetensorsFile: Sendable {
     public func read(
         _ tensor: SafetensorsTensor, into target: UnsafeMutableBufferPointer<Float>
     ) throws(LoragenError) {
-        guard tensor.type.isFloat else {
+        guard tensor.type.isReadable else {
             throw LoragenError(
                 .format,
-                "\(path): tensor '\(shortened(tensor.name))' is \(tensor.type.rawValue); expected F32, F16, BF16 or F64"
+                "\(path): tensor '\(shortened(tensor.name))' is \(tensor.type.rawValue); expected F32, F16, BF16, F64, F8_E4M3 or F8_E5M2"
             )
         }
         let source = bytes(of: tensor)
@@ -87,10 +87,11 @@ public final class SafetensorsFile: Sendable {
     /// A float tensor as float32.
     public func floats(_ name: String) throws(LoragenError) -> [Float] {
         let tensor = try require(name)
-        guard tensor.type.isFloat else {
+        guard tensor.type.isReadable else {
             throw LoragenError(
                 .format,
-                "\(path): tensor '\(shortened(name))' is \(tensor.type.rawValue); expected F32, F16, BF16 or F64")
+                "\(path): tensor '\(shortened(name))' is \(tensor.type.rawValue); expected F32, F16, BF16, F64, F8_E4M3 or F8_E5M2"
+            )
         }
         try requireMemory(for: tensor)
         var failure: LoragenError?

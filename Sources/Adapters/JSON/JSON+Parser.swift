@@ -14,6 +14,10 @@ extension JSON {
             throw LoragenError(.format, "\(source): \(bytes.count) bytes of JSON; expected at most \(sizeLimit)")
         }
         if bytes.count >= 1 << 20 { try Memory.require(50 * Double(bytes.count), for: source) }
+        if bytes.starts(with: [0xef, 0xbb, 0xbf]) {
+            throw LoragenError(
+                .format, "\(source): byte 0: a byte order mark before the JSON; save the text as UTF-8 without one")
+        }
         var parser = JSONParser(scanner: JSONScanner(bytes: bytes, source: source))
         return try parser.document()
     }

@@ -231,8 +231,8 @@ import Testing
                     ("lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight", [11, 3]),
                 ], "expected 12 rows"
             ), ([("unet.conv_in.lora_A.weight", [2, 4])], "has no lora_B"),
-            ([("unet.foo.lora_A.weight", [2, 4])], "none that diffusers applies"),
-            ([("unet.base_model.model.conv_in.lora_A.weight", [2, 4])], "none that diffusers applies"),
+            ([("unet.foo.lora_A.weight", [2, 4])], "of no module that is known"),
+            ([("unet.base_model.model.conv_in.lora_A.weight", [2, 4])], "of no module that is known"),
         ]
         for (tensors, says) in cases {
             let error = try read(tensors)

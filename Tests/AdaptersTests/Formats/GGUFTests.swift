@@ -72,6 +72,33 @@ private func options(_ base: String? = llama, form: WriteOptions.Form = .kept, t
         #expect(other.code == .mismatch)
     }
 
+    @Test("Newer models: llama.cpp's names, from a config and back with the model's own names") func newerModels()
+        throws
+    {
+        for (type, gguf, root) in [
+            ("qwen3_5", "qwen35", "model.language_model."), ("qwen3_5_text", "qwen35", "model."),
+            ("qwen3_vl", "qwen3vl", "model.language_model."), ("qwen2_5_vl", "qwen2vl", "model.language_model."),
+            ("gemma4", "gemma4", "model.language_model."), ("gemma4_text", "gemma4", "model."),
+        ] {
+            let config = #"{"model_type":"\#(type)","text_config":{"num_attention_heads":4,"num_key_value_heads":2}}"#
+            try AdaptersTests.write(config, to: scratch("config.json"))
+            let base = try BaseModel(scratch("config.json"))
+            #expect(base.architecture == gguf && base.heads == 4 && !base.permutesHeads)
+            #expect(
+                GGUFNames.module(of: "blk.3.attn_q.weight", expert: nil, base: base)
+                    == root + "layers.3.self_attn.q_proj")
+            for name in ["model.layers.3.self_attn.q_proj", "model.language_model.layers.3.self_attn.q_proj"] {
+                #expect(try GGUFNames.place(of: name).tensor == "blk.3.attn_q.weight")
+            }
+        }
+        for (name, tensor) in [("per_layer_input_gate", "inp_gate"), ("per_layer_projection", "proj")] {
+            #expect(try GGUFNames.place(of: "model.language_model.layers.0.\(name)").tensor == "blk.0.\(tensor).weight")
+        }
+        // llama.cpp has the heads of these in another order.
+        let error = failure { _ = try GGUFNames.place(of: "model.language_model.layers.0.linear_attn.in_proj_qkv") }
+        #expect(contains(error.message, "layers.0.linear_attn.in_proj_qkv"))
+    }
+
     @Test("What is written comes back", arguments: [llama, "architecture=qwen2"])
     func roundTrip(base: String) throws {
         let adapter = try languageAdapter()

@@ -84,7 +84,8 @@ import Testing
         #expect(
             zip(back.copyValues(), adapter.copyValues()).allSatisfy { abs($0 - $1) <= tolerance * abs($1) + 0x1p-24 })
         let plain = golden("peft-f32/adapter_model.safetensors")
-        #expect(contains(failure { _ = try Adapter.read(path: plain) }.message, "no 'loragen.layout'"))
+        #expect(
+            contains(failure { _ = try Adapter.read(path: plain) }.message, "give the folder with adapter_config.json"))
         #expect(failure { _ = try Adapter.read(path: scratch("none")) }.code == .io)
     }
 
@@ -258,7 +259,10 @@ import Testing
         (
             [(good + "A.weight", [2, 4]), (good + "A.default.weight", [2, 4]), (good + "B.weight", [3, 2])],
             "are the same tensor", .format
-        ), ([(good + "A.other.weight", [2, 4])], "not a LoRA tensor", .unsupported),
+        ), ([(good + "A.other.weight", [2, 4])], "has no lora_B", .format),
+        (
+            [(good + "A.other.weight", [2, 4]), (good + "B.weight", [3, 2])], "are of two adapters", .unsupported
+        ), ([(good + "A.o.p.weight", [2, 4])], "not a LoRA tensor", .unsupported),
         (
             [("base_model.model..lora_A.weight", [2, 4]), ("base_model.model..lora_B.weight", [3, 2])], "", .unsupported
         ), ([("base_model.model.lora_A.weight", [2, 4])], "", .unsupported),
@@ -281,8 +285,10 @@ import Testing
         #expect(error.message.hasPrefix(path))
     }
 
-    @Test("The name .default. is tolerated, and other tensor types are not") func oddities() throws {
+    @Test("An adapter's name in the keys is tolerated, and other tensor types are not") func oddities() throws {
         let scratch = try Scratch()
+        let named = [(Self.good + "A.ranking.weight", [2, 4]), (Self.good + "B.ranking.weight", [3, 2])]
+        #expect(try PEFTFolder.read(path: folder(scratch, tensors: named)).layout.modules.map(\.name) == ["m.0.q"])
         let tensors = [(Self.good + "A.default.weight", [2, 4]), (Self.good + "B.default.weight", [3, 2])]
         #expect(try PEFTFolder.read(path: folder(scratch, tensors: tensors)).layout.modules.map(\.name) == ["m.0.q"])
         #expect(failure { _ = try PEFTFolder.read(path: folder(scratch, type: .i8)) }.code == .unsupported)

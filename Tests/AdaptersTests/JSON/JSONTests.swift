@@ -77,7 +77,7 @@ import Testing
         ("\"\\ud800\\", "surrogate"),
         ("\"a\nb\"", "control character"), ("\"\\n\n\"", "control character"),
         ("{\"a\":1,\"a\":2}", "\"a\" a second time"),
-        ("{\"a\":1,\"\\u0061\":2}", "\"a\" a second time"), ("// c\n1", "found '/'"), ("\u{feff}1", "byte 0xef"),
+        ("{\"a\":1,\"\\u0061\":2}", "\"a\" a second time"), ("// c\n1", "found '/'"), ("\u{feff}1", "byte order mark"),
         ("[1,,2]", "found ','"),
         ("1\0", "byte 0x00"), (String(repeating: "[", count: 129), "nested more than 128"),
         (String(repeating: "[", count: 100_000), "nested"),

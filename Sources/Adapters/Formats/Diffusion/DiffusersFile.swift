@@ -4,7 +4,7 @@ import Tensor
 /// the component being unet, transformer, text_encoder or text_encoder_2. Alpha is the rank of each module, unless the
 /// file's metadata brings configs.
 public enum DiffusersFile {
-    private static let metadataKey = "lora_adapter_metadata"
+    static let metadataKey = "lora_adapter_metadata"
     /// Of a PEFT config what such metadata needs.
     private static let fields = [
         "alpha_pattern", "bias", "lora_alpha", "r", "rank_pattern", "target_modules", "use_rslora",
@@ -51,93 +51,5 @@ public enum DiffusersFile {
             for field in fields { result[component.rawValue + "." + field] = config[field] }
         }
         return try JSON.object(result).text(order: .sorted)
-    }
-
-    /// Whether a file's names are those of a pipeline's LoRA.
-    static func recognises(_ file: SafetensorsFile) -> Bool {
-        file.tensors.contains { tensor in
-            DiffusionName.Component.allCases.contains { tensor.name.hasPrefix($0.rawValue + ".") }
-        }
-    }
-
-    /// Reads a file that diffusers loads. Throws `.io`; `.format` for a file that is not what it should be, `.unsupported`
-    /// for what this library or diffusers does not apply; `.mismatch` when metadata and tensors disagree; `.nonFinite`.
-    public static func read(path: String) throws(LoragenError) -> Adapter {
-        try read(SafetensorsFile(path: path))
-    }
-
-    static func read(_ file: SafetensorsFile) throws(LoragenError) -> Adapter {
-        let endings = [
-            (".lora_A.weight", true), (".lora_B.weight", false), (".lora.down.weight", true),
-            (".lora.up.weight", false),
-        ]
-        var pairs: [ByteKey: (a: SafetensorsTensor?, b: SafetensorsTensor?)] = [:]
-        for tensor in file.tensors {
-            guard let (ending, isA) = endings.first(where: { tensor.name.hasSuffix($0.0) }),
-                let name = DiffusionName(String(tensor.name.dropLast(ending.utf8.count))),
-                tensor.name.hasPrefix(name.component.rawValue + ".")
-            else {
-                throw LoragenError(
-                    .unsupported,
-                    "\(file.path): tensor '\(shortened(tensor.name))' is none that diffusers applies; expected "
-                        + "<component>.<module>.lora_A.weight or .lora_B.weight, the component being unet, transformer, "
-                        + "text_encoder or text_encoder_2")
-            }
-            let key = ByteKey(name.text)
-            let old = pairs[key] ?? (nil, nil)
-            if (isA ? old.a : old.b) != nil {
-                throw LoragenError(.format, "\(file.path): '\(shortened(tensor.name))' is there under two names")
-            }
-            pairs[key] = isA ? (tensor, old.b) : (old.a, tensor)
-        }
-        var metadata = file.metadata
-        metadata["format"] = nil
-        let configs = try configs(metadata.removeValue(forKey: metadataKey), file)
-        var gathered = GatheredModules(file)
-        for (key, pair) in pairs.sorted(by: { precedes($0.key.text, $1.key.text) }) {
-            guard let a = pair.a, let b = pair.b, let name = DiffusionName(key.text) else {
-                throw LoragenError(
-                    .format,
-                    "\(file.path): module '\(shortened(key.text))' has no \(pair.a == nil ? "lora_A" : "lora_B")")
-            }
-            var shape = try GatheredModules.module(key.text, a: a, b: b, alpha: nil, source: file.path)
-            if let config = configs[name.component] {
-                let (rank, alpha) = try config.rankAndAlpha(of: name.path)
-                if rank != shape.rank {
-                    throw LoragenError(
-                        .mismatch,
-                        "\(file.path): '\(shortened(a.name))' has rank \(shape.rank); the file's '\(metadataKey)' says \(rank)"
-                    )
-                }
-                try config.targets.check(shape.named(name.path))
-                shape = try ModuleShape(
-                    name: shape.name, kind: shape.kind, inputs: shape.inputs, outputs: shape.outputs,
-                    kernel: shape.kernel,
-                    rank: rank, alpha: alpha, scaling: config.scaling)
-            }
-            try gathered.add(shape, a: .tensor(a), b: .tensor(b))
-        }
-        return try gathered.adapter(metadata: metadata)
-    }
-
-    private static func configs(
-        _ text: String?, _ file: SafetensorsFile
-    ) throws(LoragenError) -> [DiffusionName.Component: PEFTConfig] {
-        guard let text else { return [:] }
-        let source = "\(file.path): metadata '\(metadataKey)'"
-        guard let object = try JSON.parse(text, source: source).object else {
-            throw LoragenError(.format, "\(source): expected an object")
-        }
-        var result: [DiffusionName.Component: PEFTConfig] = [:]
-        for component in DiffusionName.Component.allCases {
-            var own: JSONObject = ["peft_type": "LORA"]
-            for member in object.members where member.name.hasPrefix(component.rawValue + ".") {
-                own[String(member.name.dropFirst(component.rawValue.count + 1))] = member.value
-            }
-            if own.count > 1 {
-                result[component] = try PEFTConfig(json: .object(own), source: "\(source), \(component.rawValue)")
-            }
-        }
-        return result
     }
 }

@@ -13,8 +13,10 @@ public enum DiffusionModel: String, CaseIterable, Sendable {
         let paths = names.map(\.path)
         if names.contains(where: { $0.component == .transformer }) {
             if paths.contains(where: { $0.hasPrefix("single_transformer_blocks.") }) { return .flux }
-            if zip(names, paths).contains(where: {
-                $0.component == .transformer && $1.split(separator: ".").contains("attn1")
+            // Other models have such names too, but PixArt alone no files with the component before them.
+            if zip(names, layout.modules).contains(where: { name, module in
+                name.component == .transformer && name.path == module.name
+                    && name.path.hasPrefix("transformer_blocks.") && name.path.split(separator: ".").contains("attn1")
             }) {
                 return .pixart
             }

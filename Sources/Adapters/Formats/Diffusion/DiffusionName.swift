@@ -26,7 +26,9 @@ struct DiffusionName: Hashable {
             .transformer,
             [
                 "transformer_blocks", "single_transformer_blocks", "x_embedder", "context_embedder", "time_text_embed",
-                "norm_out", "proj_out", "pos_embed", "caption_projection", "adaln_single",
+                "norm_out", "proj_out", "pos_embed", "caption_projection", "adaln_single", "condition_embedder",
+                "patch_embedding", "joint_transformer_blocks", "double_stream_blocks", "single_stream_blocks",
+                "noise_refiner", "context_refiner", "img_in", "txt_in", "time_embed", "proj_in",
             ]
         ), (.textEncoder, ["text_model"]),
     ]
@@ -58,8 +60,18 @@ struct DiffusionName: Hashable {
     }
 
     private static func component(of path: String) -> Component? {
-        let root = path.prefix { $0 != "." }
-        return roots.first { $0.1.contains(root) }?.0
+        let parts = path.split(separator: ".", maxSplits: 3, omittingEmptySubsequences: false)
+        if let root = parts.first, let found = roots.first(where: { $0.1.contains(root) }) { return found.0 }
+        // Names that language models have too, but not with these inside: Wan, and Lumina's kin.
+        guard parts.count == 4, nameIndex(parts[1]) != nil else { return nil }
+        switch parts[0] {
+        case "blocks":
+            return ["attn1", "attn2"].contains(parts[2]) || parts[2] == "ffn" && parts[3].hasPrefix("net.")
+                ? .transformer : nil
+        case "layers":
+            return ["attn", "attention"].contains(parts[2]) && parts[3].hasPrefix("to_") ? .transformer : nil
+        default: return nil
+        }
     }
 }
 

@@ -10,6 +10,11 @@ enum FlatName {
         "to_k", "to_v", "to_out", "ff", "net", "proj", "proj_in", "proj_out", "conv_in", "conv_out", "conv1", "conv2",
         "conv_shortcut", "time_emb_proj", "time_embedding", "add_embedding", "linear_1", "linear_2", "downsamplers",
         "upsamplers", "conv",
+        // Transformers, diffusers
+        "single_transformer_blocks", "attn", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "ff_context",
+        "norm",
+        "norm1", "norm1_context", "norm_out", "linear", "proj_mlp", "x_embedder", "context_embedder", "time_text_embed",
+        "timestep_embedder", "guidance_embedder", "text_embedder", "pos_embed", "blocks", "ffn", "condition_embedder",
         // UNet, as in the original code
         "input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers", "skip_connection",
         "time_embed", "label_emb", "op", "out",

@@ -51,7 +51,13 @@ enum FluxNames {
             let rest = flat.dropFirst(name.count)
             let digits = rest.prefix { ("0"..."9").contains($0) }
             guard let index = nameIndex(digits), rest.dropFirst(digits.count).first == "_" else { return nil }
-            let original = rest.dropFirst(digits.count + 1)
+            var original = String(rest.dropFirst(digits.count + 1))
+            // HunyuanVideo is made alike.
+            for (own, flux) in [
+                ("mlp_fc1", "mlp_0"), ("mlp_fc2", "mlp_2"), ("mod_linear", "mod_lin"),
+                ("modulation_linear", "modulation_lin"),
+            ]
+            where original.hasSuffix(own) { original = String(original.dropLast(own.count)) + flux }
             return list.first { $0.original == original }.map { ("\(prefix).\(index).", $0) }
         }
         return nil

@@ -3,7 +3,9 @@ import Tensor
 extension KohyaFile {
     /// Whether a file's names are kohya's.
     static func recognises(_ file: SafetensorsFile) -> Bool {
-        file.tensors.contains { $0.name.hasPrefix("lora_unet_") || $0.name.hasPrefix("lora_te") }
+        file.tensors.contains { tensor in
+            ["lora_unet_", "lora_te", "lora_transformer_", "lycoris_"].contains { tensor.name.hasPrefix($0) }
+        }
     }
 
     /// Reads a file of kohya's. Modules get the names of diffusers' pipelines, "unet.down_blocks.0...". Throws `.io`;
@@ -13,25 +15,31 @@ extension KohyaFile {
         try read(SafetensorsFile(path: path))
     }
 
+    private static let endings: [String: WritableKeyPath<Group, SafetensorsTensor?> & Sendable] = [
+        ".lora_down.weight": \.down, ".lora_up.weight": \.up, ".alpha": \.alpha,
+    ]
+
     private struct Group {
         var down: SafetensorsTensor?
         var up: SafetensorsTensor?
         var alpha: SafetensorsTensor?
     }
 
-    static func read(_ file: SafetensorsFile) throws(LoragenError) -> Adapter {
+    static func read(
+        _ file: SafetensorsFile, part: LoRAPart = LoRAPart(),
+        note: (String) throws(LoragenError) -> Void = { Log.info($0) }
+    ) throws(LoragenError) -> Adapter {
         var groups: [ByteKey: Group] = [:]
-        for tensor in file.tensors {
-            guard let dot = tensor.name.firstIndex(of: ".") else { throw unknown(tensor.name, file) }
-            let key = ByteKey(String(tensor.name[..<dot]))
-            switch tensor.name[dot...] {
-            case ".lora_down.weight": groups[key, default: Group()].down = tensor
-            case ".lora_up.weight": groups[key, default: Group()].up = tensor
-            case ".alpha": groups[key, default: Group()].alpha = tensor
-            case ".dora_scale": throw unknown(tensor.name, file, "DoRA's scale, which diffusers drops")
-            case ".lora_mid.weight": throw unknown(tensor.name, file, "a Tucker core, which this library does not read")
-            default: throw unknown(tensor.name, file)
+        let tensors = try part.tensors(of: file, note: note) { (name) throws(LoragenError) in
+            name.firstIndex(of: ".").map { endings[String(name[$0...])] != nil } ?? false
+        } refusal: {
+            unknown($0, file)
+        }
+        for tensor in tensors {
+            guard let dot = tensor.name.firstIndex(of: "."), let side = endings[String(tensor.name[dot...])] else {
+                continue
             }
+            groups[ByteKey(String(tensor.name[..<dot])), default: Group()][keyPath: side] = tensor
         }
         var gathered = GatheredModules(file)
         for (key, group) in groups.sorted(by: { precedes($0.key.text, $1.key.text) }) {
@@ -49,22 +57,39 @@ extension KohyaFile {
                 try gathered.add(name.text, a: down, b: up, alpha: alpha)
             }
         }
+        if !groups.values.contains(where: { $0.alpha != nil }) { try noteAlpha(in: file, gathered.modules, note) }
         var metadata = file.metadata
         metadata["format"] = nil
         return try gathered.adapter(metadata: metadata)
     }
 
-    private static func unknown(_ name: String, _ file: SafetensorsFile, _ what: String? = nil) -> LoragenError {
+    /// Trainers that say alpha in the metadata alone are not heard by hosts: without a tensor the scale is 1.
+    static func noteAlpha(
+        in file: SafetensorsFile, _ modules: [ModuleShape], _ note: (String) throws(LoragenError) -> Void
+    ) throws(LoragenError) {
+        for key in ["ss_network_alpha", "network_alpha", "lora_alpha", "alpha"] {
+            guard let text = file.metadata[key], let alpha = Double(text),
+                modules.contains(where: { Double($0.rank) != alpha })
+            else { continue }
+            return try note(
+                "'\(key)' in the metadata of \(file.path), \(shortened(text)): no tensor says alpha, and hosts then apply "
+                    + "the scale 1, which is what is read")
+        }
+    }
+
+    private static func unknown(_ name: String, _ file: SafetensorsFile) -> LoragenError {
         LoragenError(
             .unsupported,
-            "\(file.path): tensor '\(shortened(name))' is \(what ?? "none of kohya's"); expected names that begin with "
-                + "lora_unet_, lora_te_, lora_te1_ or lora_te2_ and end in .lora_down.weight, .lora_up.weight or .alpha"
-        )
+            "\(file.path): tensor '\(shortened(name))' is \(ForeignTensor.meaning(of: name) ?? "none of kohya's"); expected "
+                + "names that begin with lora_unet_, lora_transformer_, lora_te_, lora_te1_ or lora_te2_ and end in "
+                + ".lora_down.weight, .lora_up.weight or .alpha"
+                + (ForeignTensor.isBeside(name) ? ". \(LoRAPart.advice)" : ""))
     }
 
     private static func name(of flat: String, _ file: SafetensorsFile) throws(LoragenError) -> DiffusionName {
         let prefixes: [(String, DiffusionName.Component)] = [
-            ("lora_unet_", .unet), ("lora_te_", .textEncoder), ("lora_te1_", .textEncoder),
+            ("lora_unet_", .unet), ("lora_transformer_", .transformer), ("lora_te_", .textEncoder),
+            ("lora_te1_", .textEncoder),
             ("lora_te2_", .textEncoder2),
         ]
         for (prefix, component) in prefixes where flat.hasPrefix(prefix) {
@@ -73,17 +98,20 @@ extension KohyaFile {
                 guard let mapped = UNetNames.diffusers(path) else { break }
                 path = mapped
             }
-            let name = DiffusionName(component, path)
-            // The path must be one of that model's.
-            if DiffusionName(name.text) == name { return name }
+            // The path must be one of that model's; SimpleTuner calls a transformer "unet" too.
+            for own in component == .unet ? [.unet, .transformer] : [component] {
+                let name = DiffusionName(own, path)
+                if DiffusionName(name.text) == name { return name }
+            }
         }
         throw LoragenError(
             .unsupported,
-            "\(file.path): '\(shortened(flat))' is no module of Stable Diffusion 1, SDXL or Flux that this library knows"
+            "\(file.path): '\(shortened(flat))' is no module that is known of Stable Diffusion 1, SDXL, or a transformer of "
+                + "diffusers (Flux and others)"
         )
     }
 
-    private static func scalar(_ tensor: SafetensorsTensor, _ file: SafetensorsFile) throws(LoragenError) -> Double {
+    static func scalar(_ tensor: SafetensorsTensor, _ file: SafetensorsFile) throws(LoragenError) -> Double {
         if tensor.count == 1 {
             switch tensor.type {
             case .i64: return try file.elements(tensor.name, of: Int64.self).first.map { Double($0) } ?? 0
@@ -99,7 +127,7 @@ extension KohyaFile {
 
     /// A fused matrix becomes one module for each part: block by block if lora_up is block-diagonal, as diffusers decides
     /// it, else with the whole of lora_down for each.
-    private static func addFlux(
+    static func addFlux(
         _ place: (prefix: String, fusion: FluxNames.Fusion), down: SafetensorsTensor, up: SafetensorsTensor,
         alpha: Double?, to gathered: inout GatheredModules
     ) throws(LoragenError) {

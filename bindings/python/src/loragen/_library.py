@@ -112,14 +112,14 @@ class CDoctorOptions(Sized):
 class CConvertOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("save", POINTER(CSaveOptions)), ("lossy", c_int32), ("note", ProblemCallback),
-        ("payload", c_void_p),
+        ("payload", c_void_p), ("lora_only", c_int32),
     ]
 
 
 class CApplyOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("mode", c_int32), ("scale", c_double), ("base", c_char_p),
-        ("note", ProblemCallback), ("payload", c_void_p),
+        ("note", ProblemCallback), ("payload", c_void_p), ("lora_only", c_int32),
     ]
 
 

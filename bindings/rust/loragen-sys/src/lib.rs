@@ -212,6 +212,7 @@ pub struct loragen_convert_options {
     pub lossy: i32,
     pub note: loragen_note_callback,
     pub payload: *mut c_void,
+    pub lora_only: i32,
 }
 
 pub const LORAGEN_APPLY_MERGE: i32 = 0;
@@ -229,6 +230,7 @@ pub struct loragen_apply_options {
     pub base: *const c_char,
     pub note: loragen_note_callback,
     pub payload: *mut c_void,
+    pub lora_only: i32,
 }
 
 #[repr(C)]

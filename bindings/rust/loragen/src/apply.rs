@@ -53,6 +53,7 @@ pub fn convert(
             lossy: lossy.into(),
             note: Some(keep),
             payload: std::ptr::addr_of_mut!(notes).cast(),
+            lora_only: 0,
         };
         check(unsafe { sys::loragen_convert(source.as_ptr(), target.as_ptr(), format.code(), &options) })
     })?;
@@ -85,6 +86,7 @@ pub fn apply(
         base: pointer(&base),
         note: Some(keep),
         payload: std::ptr::addr_of_mut!(notes).cast(),
+        lora_only: 0,
     };
     check(unsafe { sys::loragen_apply(model.as_ptr(), pointer(&adapter), target.as_ptr(), &options) })?;
     Ok(notes)
