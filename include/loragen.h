@@ -189,7 +189,10 @@ typedef struct loragen_training_options {
     size_t struct_size;
     /* "cond-pdiff", "rpg", or a baseline: "mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge", "mlp". */
     const char *method;
-    /* A preset of the method; docs/cond-pdiff.md and docs/rpg.md list them. NULL: "default". */
+    /* A preset of the method. NULL: "default". Of cond-pdiff (docs/cond-pdiff.md): "default", "nlp", "nlp-small",
+     * "vision", "pdiff"; of rpg (docs/rpg.md): "default", "tiny", "small", "base", "large", "conditional"; of the
+     * baselines (docs/report.md): "default", which learns updates of the base model, and "factors", which learns A and B
+     * as they were trained. */
     const char *preset;
     /* A JSON object that overrides single settings of the preset, {"steps": 4000}; NULL: none. */
     const char *settings;
@@ -210,7 +213,8 @@ typedef struct loragen_training_options {
     {sizeof(loragen_training_options), "cond-pdiff", NULL, NULL, 0, 0, NULL, 0, NULL, NULL}
 
 /* Trains a generator on the training tasks of a corpus, chooses by its validation tasks, measures the report on its
- * test tasks, and writes the generator to `path`. `options` may be NULL. */
+ * test tasks, and writes the generator to `path`. `options` may be NULL. What is plainly wrong with the result, a negative
+ * skill or adapters of another norm than the real ones, goes to the log as a warning and into the report. */
 loragen_status loragen_train(const loragen_corpus *corpus, const char *path, const loragen_training_options *options);
 
 /* ------------------------------------------------------------------------------------------------ generator */

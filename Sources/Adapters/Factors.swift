@@ -27,20 +27,21 @@ extension Adapter {
             module: layout.modules[module])
     }
 
-    /// `‖scale · B · A‖²` of each module, in double and without forming the product; magnitudes aside.
-    public func squaredNorms() -> [Double] {
-        layout.modules.enumerated().map { i, module in
-            (0..<module.groups).reduce(0) { total, group in
-                let factors = factors(of: i, group: group)
-                let a = factors.aTransposed
-                let b = factors.b
-                let gramA = a.times(a, transposeSelf: true)
-                let gramB = b.times(b, transposeSelf: true)
-                let square = zip(gramA.values, gramB.values).reduce(0) { $0 + $1.0 * $1.1 }
-                return total + max(0, square) * module.scale * module.scale
-            }
+    /// `⟨ΔW, ΔW'⟩` of a module and another adapter's of the same sizes, at any ranks: `s s' tr((BᵀB')(A'Aᵀ))`, in double and
+    /// without forming a product; magnitudes aside.
+    public func inner(_ module: Int, _ other: Adapter, _ otherModule: Int) -> Double {
+        let scale = layout.modules[module].scale * other.layout.modules[otherModule].scale
+        let sum = (0..<layout.modules[module].groups).reduce(0.0) { total, group in
+            let (x, y) = (factors(of: module, group: group), other.factors(of: otherModule, group: group))
+            let left = x.b.times(y.b, transposeSelf: true)
+            let right = x.aTransposed.times(y.aTransposed, transposeSelf: true)
+            return total + zip(left.values, right.values).reduce(0) { $0 + $1.0 * $1.1 }
         }
+        return withExtendedLifetime((self, other)) { scale * sum }
     }
+
+    /// `‖scale · B · A‖²` of each module, in double and without forming the product; magnitudes aside.
+    public func squaredNorms() -> [Double] { layout.modules.indices.map { max(0, inner($0, self, $0)) } }
 
     /// Copies DoRA's magnitudes, if the module has them, into a vector of another layout of the same modules.
     func copyMagnitude(of module: Int, to other: Layout, in target: UnsafeMutableBufferPointer<Float>) {

@@ -57,8 +57,7 @@ struct SmallMatrix {
         var factored = values
         var tau = [Double](repeating: 0, count: k)
         var (m, n, kk, info) = (Int32(rows), Int32(columns), Int32(k), Int32(0))
-        // Room for LAPACK's blocked code, whose blocks are at most 64 wide.
-        var size = Int32(clamping: max(1, columns * 64))
+        var size = try WorkArea.qr(columns: columns)
         var work = [Double](repeating: 0, count: Int(size))
         dgeqrf_(&m, &n, &factored, &m, &tau, &work, &size, &info)
         if info != 0 { throw LoragenError(.internalError, "dgeqrf of [\(rows), \(columns)]: info \(info)") }
@@ -83,15 +82,10 @@ struct SmallMatrix {
         var sigma = [Double](repeating: 0, count: k)
         var (m, n, kk, info) = (Int32(rows), Int32(columns), Int32(k), Int32(0))
         var integers = [Int32](repeating: 0, count: 8 * k)
-        var size: Int32 = -1
-        var best = 0.0
+        var size = try WorkArea.svd(rows, columns)
+        var work = [Double](repeating: 0, count: Int(size))
         var job = CChar(UInt8(ascii: "S"))
-        dgesdd_(&job, &m, &n, &copy, &m, &sigma, &u.values, &m, &vt.values, &kk, &best, &size, &integers, &info)
-        size = Int32(saturating: best)
-        var work = [Double](repeating: 0, count: max(1, Int(size)))
-        if info == 0 {
-            dgesdd_(&job, &m, &n, &copy, &m, &sigma, &u.values, &m, &vt.values, &kk, &work, &size, &integers, &info)
-        }
+        dgesdd_(&job, &m, &n, &copy, &m, &sigma, &u.values, &m, &vt.values, &kk, &work, &size, &integers, &info)
         if info != 0 { throw LoragenError(.internalError, "dgesdd of [\(rows), \(columns)]: info \(info)") }
         return (u, sigma, vt)
     }

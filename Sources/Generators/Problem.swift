@@ -24,8 +24,16 @@ struct Problem {
         var tasks: [String]
         /// Squared distance of the mean training adapter to each, `Σ‖ΔW‖²`.
         var meanErrors: [Double] = []
+        /// `Σ‖ΔW‖²` of all.
+        var squaredNorm = 0.0
 
         var count: Int { tasks.count }
+
+        /// The mean adapter's error; nil where it is rounding, so that nothing can be measured by it.
+        var meanError: Double? {
+            let total = meanErrors.reduce(0, +)
+            return total > 1e-10 * squaredNorm ? total : nil
+        }
     }
 
     /// Bytes of vectors and adapters that are kept in memory rather than read again. The results do not depend on it.
@@ -92,7 +100,7 @@ struct Problem {
                 adapters: CorpusModules(corpus, indices, keeps: keeps),
                 conditions: conditionScale(indices.map { corpus.entries[$0].condition ?? [] }),
                 tasks: indices.map { corpus.entries[$0].task })
-            heldOut.meanErrors = try meanErrors(heldOut, rows, representation)
+            try heldOut.measureMean(rows, representation)
             return heldOut
         }
         let validation = try heldOut(.validation)
@@ -103,10 +111,9 @@ struct Problem {
             rows: rows, conditions: conditionScale(conditions), validationConditions: validation.conditions,
             skillOfStreams: { (predicted) throws(LoragenError) in
                 // Per-task statistics exist for training tasks only, so nothing held out can be generated.
-                if isPerTask || validation.count == 0 { return nil }
-                let errors = try productErrors(validation, representation, predicted)
-                return 1 - errors.reduce(0, +) / max(validation.meanErrors.reduce(0, +), .leastNormalMagnitude)
-            }, seed: seed, runs: runs)
+                guard !isPerTask, let meanError = validation.meanError else { return nil }
+                return 1 - (try productErrors(validation, representation, predicted).reduce(0, +)) / meanError
+            }, seed: seed, runs: runs, tasks: groups)
     }
 }
 
@@ -130,18 +137,21 @@ func productErrors(
     return errors
 }
 
-/// The mean training adapter against each held-out one, module by module: it is decoded once.
-private func meanErrors(
-    _ heldOut: Problem.HeldOut, _ rows: any VectorRows, _ representation: Representation
-) throws(LoragenError) -> [Double] {
-    var errors = [Double](repeating: 0, count: heldOut.count)
-    if errors.isEmpty { return errors }
-    let mean = ModuleStream(CombinedRows(meanOf: 0..<rows.count, rows), representation, group: 0)
-    for module in representation.layout.modules.indices {
-        let made = try mean.next()
-        for i in errors.indices {
-            errors[i] += productDistance(made, try heldOut.adapters.module(module, of: i))
+extension Problem.HeldOut {
+    /// The mean training adapter against each held-out one, module by module: it is decoded once.
+    fileprivate mutating func measureMean(
+        _ rows: any VectorRows, _ representation: Representation
+    ) throws(LoragenError) {
+        meanErrors = [Double](repeating: 0, count: count)
+        if count == 0 { return }
+        let mean = ModuleStream(CombinedRows(meanOf: 0..<rows.count, rows), representation, group: 0)
+        for module in representation.layout.modules.indices {
+            let made = try mean.next()
+            for i in 0..<count {
+                let real = try adapters.module(module, of: i)
+                meanErrors[i] += productDistance(made, real)
+                squaredNorm += real.squaredNorms()[0]
+            }
         }
     }
-    return errors
 }

@@ -1,14 +1,19 @@
 import Adapters
+import Glibc
 import Tensor
 
 /// What is measured of a trained generator on adapters that were held out by task and by training run, beside what
 /// trivial methods reach on the same tasks. docs/report.md explains each number.
 struct Report {
     let json: JSON
+    /// What the one who trained it should hear at once.
+    let warnings: [String]
 
     private static let seeds: [UInt64] = [0, 1, 2]
 
-    init(_ problem: Problem, _ model: any Method, seed: UInt64, medianDistance: Double) throws(LoragenError) {
+    init(
+        _ problem: Problem, _ model: any Method, method: String, medianDistance: Double
+    ) throws(LoragenError) {
         var object: JSONObject = [
             "corpus": .object([
                 "trainingAdapters": JSON(problem.groups.count), "trainingTasks": JSON(problem.tasks.count),
@@ -17,6 +22,7 @@ struct Report {
                 "numbersPerAdapter": JSON(problem.corpus.layout.valueCount),
             ])
         ]
+        var warnings: [String] = []
         let isPerTask = problem.representation.normaliser.kind == .perTask
         var verdict = "nothing was held out, so nothing is known about tasks that were not trained on"
         if isPerTask {
@@ -25,12 +31,19 @@ struct Report {
             let baselines = try Self.baselines(problem)
             for (name, heldOut) in [("validation", problem.validation), ("test", problem.test)]
             where heldOut.count > 0 {
-                let part = try Self.measure(heldOut, problem, model, baselines, medianDistance)
+                guard let meanError = heldOut.meanError else {
+                    verdict = "the \(name) adapters are the mean training adapter, so nothing can be measured on them"
+                    continue
+                }
+                let part = try Self.measure(heldOut, meanError, problem, model, method, baselines, medianDistance)
                 object[name] = part.json
                 verdict = "on the \(name) tasks: \(part.verdict)"
+                warnings += part.warnings.map { "on the \(name) tasks \($0)" }
             }
         }
         object["verdict"] = .string(verdict)
+        if !warnings.isEmpty { object["warnings"] = JSON(warnings) }
+        self.warnings = warnings
         json = .object(object)
     }
 
@@ -40,11 +53,12 @@ struct Report {
         // Their fits need all vectors at once.
         guard problem.data.rows is TensorRows else { return result }
         for name in ["ridge", "ridge-pairs", "kernel-ridge"] {
-            // The kernel's eigenvalue problem grows with the cube of the examples.
-            if name == "kernel-ridge", problem.size.examples > 4096 { continue }
-            if name.hasPrefix("ridge"), problem.size.conditions > 64 { continue }
             if problem.size.conditions == 0 { continue }
-            let settings = try MethodRegistry.settings(method: name, preset: "product")
+            // Time grows with the cube of the matrices that they solve.
+            let order = name == "kernel-ridge" ? nil : name == "ridge" ? 1 : 2
+            let side = order.map { Ridge.rowCount(problem.size, order: $0) } ?? problem.size.examples
+            if side > 4096 { continue }
+            let settings = try MethodRegistry.settings(method: name, preset: "default")
             let method = try MethodRegistry.entry(name).make(settings, problem.size, .none)
             _ = try method.stages(problem.data)
             result.append((name, method))
@@ -72,10 +86,9 @@ struct Report {
     }
 
     private static func measure(
-        _ heldOut: Problem.HeldOut, _ problem: Problem, _ model: any Method,
+        _ heldOut: Problem.HeldOut, _ total: Double, _ problem: Problem, _ model: any Method, _ methodName: String,
         _ baselines: [(name: String, method: any Method)], _ medianDistance: Double
-    ) throws(LoragenError) -> (json: JSON, verdict: String) {
-        let total = max(heldOut.meanErrors.reduce(0, +), .leastNormalMagnitude)
+    ) throws(LoragenError) -> (json: JSON, verdict: String, warnings: [String]) {
         let (rows, conditions) = (problem.data.rows, heldOut.conditions)
         func errors(_ predicted: Prediction) throws(LoragenError) -> [Double] {
             try productErrors(heldOut, problem.representation, predicted)
@@ -104,7 +117,8 @@ struct Report {
             let found = try errors(predicted)
             let value = 1 - found.reduce(0, +) / total
             table[name] = .number(value)
-            if best.map({ value > $0.skill }) ?? true { best = (name, value, found) }
+            // A baseline is not held against itself.
+            if name != methodName, best.map({ value > $0.skill }) ?? true { best = (name, value, found) }
         }
         try compare("mean") { _ in CombinedRows(meanOf: 0..<rows.count, rows) }
         if problem.size.conditions > 0 {
@@ -143,7 +157,8 @@ struct Report {
             "generated": .number(medianOwn), "amongTrainingAdapters": .number(medianDistance),
         ])
         result["norms"] = norms.json
-        guard let best else { return (.object(result), "there is no baseline to compare with") }
+        let warnings = Self.warnings(skill: own, norms)
+        guard let best else { return (.object(result), "there is no baseline to compare with", warnings) }
         // A difference that the choice of tasks could have made is none: the 95 % interval of the paired differences.
         let gains = zip(best.errors, ownErrors).map { $0 - $1 }
         let interval = 1.96 * deviation(gains) * Double(gains.count).squareRoot() / total
@@ -154,9 +169,29 @@ struct Report {
         let comparison =
             "skill \(rounded(own)) against \(rounded(best.skill)) of the best baseline, \(best.name); difference "
             + "\(rounded(gain)) ± \(rounded(interval)) over \(gains.count) adapters"
-        // A baseline that is measured as a generator differs from itself by rounding.
-        let isBetter = gains.count > 1 && gain > max(interval, 1e-6)
-        return (.object(result), (isBetter ? "better than every baseline: " : "not better: ") + comparison)
+        let isBaseline = baselineEntries.contains { $0.name == methodName }
+        let better = isBaseline ? "a baseline, better than the others: " : "better than every baseline: "
+        let worse = isBaseline ? "a baseline, not better than the best other: " : "not better: "
+        return (
+            .object(result), (gains.count > 1 && gain > max(interval, 1e-6) ? better : worse) + comparison, warnings
+        )
+    }
+
+    /// What is wrong with a generator whatever its baselines do.
+    private static func warnings(skill: Double, _ norms: Norms) -> [String] {
+        var warnings: [String] = []
+        if skill < -0.005 {
+            warnings.append(
+                "its skill is \(rounded(skill)), worse than always giving the mean adapter: see with `loragen doctor` "
+                    + "whether adapters and conditions belong together, or train on more tasks")
+        }
+        let ratio = norms.ratio
+        if ratio > 1.5 || ratio < 1 / 1.5 {
+            warnings.append(
+                "its adapters have \(rounded(ratio)) times the norm of the real ones\(norms.worst): hosts would apply "
+                    + "updates that are too \(ratio > 1 ? "strong" : "weak")")
+        }
+        return warnings
     }
 
     /// ‖ΔW‖ of generated adapters over that of the held-out ones, for each module.
@@ -172,8 +207,21 @@ struct Report {
         }
 
         mutating func add(_ module: Int, _ generated: Adapter, _ heldOut: Adapter) {
-            made[module] += squaredNorm(generated, module: 0)
-            real[module] += squaredNorm(heldOut, module: 0)
+            made[module] += generated.squaredNorms()[0]
+            real[module] += heldOut.squaredNorms()[0]
+        }
+
+        /// Over all modules.
+        var ratio: Double {
+            let total = real.reduce(0, +)
+            return total > 0 ? (made.reduce(0, +) / total).squareRoot() : 1
+        }
+
+        /// The module that is furthest off, for a message; empty when there is one only.
+        var worst: String {
+            let ratios = real.indices.filter { real[$0] > 0 && made[$0] > 0 }.map { ($0, made[$0] / real[$0]) }
+            guard made.count > 1, let found = ratios.max(by: { abs(log($0.1)) < abs(log($1.1)) }) else { return "" }
+            return ", \(layout.modules[found.0].name) \(rounded(found.1.squareRoot()))"
         }
 
         var json: JSON {

@@ -64,13 +64,14 @@ public func trainGenerator(
     // The report is then measured with the weights that the file will have.
     if halvesWeights { model.module.halve() }
     let index = try trainingIndex(problem)
-    let report = try Report(problem, model, seed: options.seed, medianDistance: index.medianDistance).json
+    let report = try Report(problem, model, method: options.method, medianDistance: index.medianDistance)
     try GeneratorFile(
         method: options.method, preset: preset, settings: settings, size: problem.size,
         conditionKind: problem.conditionKind, conditionScale: problem.conditionScale,
-        representation: problem.representation, index: index, report: report, seed: options.seed
+        representation: problem.representation, index: index, report: report.json, seed: options.seed
     ).write(to: path, model: model)
     checkpoint?.remove()
+    for warning in report.warnings { Log.warning("\(path): \(warning)") }
 }
 
 /// Finds out before a long training that its result could not be written.

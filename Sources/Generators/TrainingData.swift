@@ -13,6 +13,8 @@ struct TrainingData {
     var seed: UInt64
     /// The training run of each vector, in `0 ..< runs`.
     var runs: [Int32] = []
+    /// The task of each vector; empty where all are of different ones.
+    var tasks: [Int32] = []
 
     var count: Int { rows.count }
     /// Numbers in one vector.

@@ -35,8 +35,11 @@ func product<E: Element>(
     }
     if m <= fewRows { return skinny(m, n, k, a, b, c, rowStep: pitch, columnStep: 1, accumulate) }
     if n <= fewRows { return skinny(n, m, k, b.flipped, a.flipped, c, rowStep: 1, columnStep: pitch, accumulate) }
-    // Ahead of OpenBLAS where vectors are long; on other CPUs it is not.
-    if E.self == Float.self, lk_level_in_use() == LK_AVX512 { return packed(m, n, k, a, b, c, pitch, accumulate) }
+    // Ahead of OpenBLAS where vectors are long; on other CPUs it is not. OpenBLAS counts in 32 bits.
+    let isLong = max(m, n, k, a.pitch, b.pitch, pitch) > Int32.max
+    if isLong || E.self == Float.self && lk_level_in_use() == LK_AVX512 {
+        return packed(m, n, k, a, b, c, pitch, accumulate)
+    }
     let (tileM, tileN) = tile(m, n, k)
     let (rows, columns) = ((m + tileM - 1) / tileM, (n + tileN - 1) / tileN)
     Threads.parallelFor(rows * columns) { index in

@@ -14,6 +14,13 @@ struct Train: ParsableCommand {
               loragen train digits/ ridge.loragen.safetensors --method ridge
               loragen train digits/ digits.loragen.safetensors --checkpoint digits.checkpoint
 
+            Methods and their presets; the first is the default of each:
+
+              cond-pdiff       default, nlp, nlp-small, vision, pdiff
+              rpg              default, tiny, small, base, large, conditional
+              mean, nearest, ridge, ridge-pairs, kernel-ridge, mlp
+                               default (updates, as the report's own baselines learn them), factors
+
             With --checkpoint, Ctrl-C and running the same command again goes on where it stopped, to the same bytes.
             """)
 
@@ -26,7 +33,7 @@ struct Train: ParsableCommand {
     @Option(help: "cond-pdiff, rpg, or a baseline: mean, nearest, ridge, ridge-pairs, kernel-ridge, mlp.")
     var method = "cond-pdiff"
 
-    @Option(help: "A preset of the method.")
+    @Option(help: "A preset of the method; the list is above.")
     var preset: String?
 
     @Option(name: .customLong("set"), help: ArgumentHelp("Override one setting of the preset.", valueName: "key=value"))

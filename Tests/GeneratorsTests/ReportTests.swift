@@ -21,7 +21,7 @@ import Testing
 
     @Test func `a generator of linear factors that is linear is nearly perfect, and says what steers it`() throws {
         // The factors of the synthetic corpus are linear in its bits.
-        let test = try #require(try Self.report(Trained.path("ridge"))["test"])
+        let test = try #require(try Self.report(Trained.path("ridge", settings: factorSettings))["test"])
         #expect(try #require(test["skill"]?["generator"]?.double) > 0.999)
         #expect(try #require(test["steeringMargin"]?.double) > 0.5)
         for module in try #require(test["norms"]?.array) {
@@ -62,7 +62,7 @@ import Testing
 
     @Test func `skill is one minus error over the mean adapter's error, of dense products`() throws {
         let corpus = try Synthetic.shared.get().corpus
-        let generator = try Generator(path: Trained.path("ridge-pairs", settings: #"{"space": "product"}"#))
+        let generator = try Generator(path: Trained.path("ridge-pairs"))
         // The mean product of the training adapters, which for full frames and a rank to hold it is the mean of products.
         var mean = [Double](repeating: 0, count: products(try corpus.adapter(at: 0)).count)
         let train = corpus.indices(of: .train)
@@ -108,6 +108,35 @@ import Testing
         #expect(abs(try #require(report["test"]?["steeringMargin"]?.double)) < 0.2)
         #expect(try #require(report["test"]?["skill"]?["generator"]?.double) < 0.3)
         #expect(report["verdict"]?.string?.contains("not better") == true, "\(report["verdict"]?.string ?? "")")
+    }
+
+    @Test(
+        "a baseline is held against the others, and does not lose to itself",
+        arguments: ["mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge"])
+    func baselines(method: String) throws {
+        let report = try Self.report(Trained.path(method))
+        let test = try #require(report["test"])
+        // In the report's own representation, which is that of the default: the same number.
+        let own = try #require(test["skill"]?["generator"]?.double)
+        let named = try #require(test["skill"]?[method]?.double)
+        let ofDefault = try #require(try Self.report(Trained.path())["test"]?["skill"]?[method]?.double)
+        #expect(abs(own - named) < 1e-5 && abs(own - ofDefault) < 1e-5, "\(own), \(named), \(ofDefault)")
+        #expect(test["gainOverBestBaseline"]?["baseline"]?.string != method)
+        #expect(report["verdict"]?.string?.contains("a baseline, ") == true, "\(report["verdict"]?.string ?? "")")
+    }
+
+    @Test func `help and header name every method and preset`() throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        for file in ["Sources/loragen-cli/Train.swift", "include/loragen.h"] {
+            let text = try String(contentsOf: root.appendingPathComponent(file), encoding: .utf8)
+            for entry in MethodRegistry.entries {
+                #expect(text.contains(entry.name), "\(entry.name) in \(file)")
+                for preset in entry.presets {
+                    #expect(text.contains(preset.name), "\(entry.name) \(preset.name) in \(file)")
+                }
+            }
+        }
     }
 
     @Test func `with nothing held out the report says that nothing is known`() throws {

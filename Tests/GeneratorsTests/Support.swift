@@ -286,6 +286,9 @@ let tinySettings = """
     "samplingSteps": 5, "patience": 1000}
     """
 
+/// Baselines on the factors as they were trained, in which the synthetic corpus is linear.
+let factorSettings = #"{"space": "factors", "normaliser": "per-tensor"}"#
+
 func tinyOptions(method: String = "cond-pdiff", seed: UInt64 = 3, settings: String? = nil) -> TrainingOptions {
     var options = TrainingOptions()
     options.method = method
@@ -347,7 +350,8 @@ extension TrainingData {
     /// Vectors in memory.
     init(
         vectors: Tensor<Float>, conditions: Tensor<Float>, validationConditions: Tensor<Float>,
-        skill: @escaping (Tensor<Float>) throws(LoragenError) -> Double?, seed: UInt64, runs: [Int32] = []
+        skill: @escaping (Tensor<Float>) throws(LoragenError) -> Double?, seed: UInt64, runs: [Int32] = [],
+        tasks: [Int32] = []
     ) {
         self.init(
             rows: TensorRows(vectors), conditions: conditions, validationConditions: validationConditions,
@@ -360,6 +364,6 @@ extension TrainingData {
                     rows.append(.concatenate(pieces, axis: 0))
                 }
                 return try skill(rows.isEmpty ? .zeros([0, vectors.shape[1]]) : .stack(rows))
-            }, seed: seed, runs: runs)
+            }, seed: seed, runs: runs, tasks: tasks)
     }
 }

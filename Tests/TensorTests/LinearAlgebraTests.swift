@@ -74,4 +74,23 @@ import Testing
         #expect(try thinSVD(Tensor<Float>.zeros([4, 3])).s.values == [0, 0, 0])
         #expect(try thinQR(Tensor<Float>.zeros([4, 3])).r.values.allSatisfy { $0 == 0 })
     }
+
+    @Test("Work areas hold what LAPACK's documentation asks for, and are refused where 32 bits cannot count them")
+    func workAreas() throws {
+        for n in [1, 2, 33, 1000, 32_000] {
+            #expect(Int(try WorkArea.eigen(n)) >= 1 + 6 * n + 2 * n * n)
+        }
+        for (m, n) in [(1, 1), (1000, 3), (3, 1000), (20_000, 20_000)] {
+            let (short, long) = (min(m, n), max(m, n))
+            #expect(Int(try WorkArea.svd(m, n)) >= max(4 * short * short + 7 * short, 3 * short + long, 5 * short))
+            #expect(Int(try WorkArea.qr(columns: n)) >= n)
+        }
+        // 2 n² + 6 n + 1 passes 2³¹ from here on.
+        for n in [32_767, 100_000, 1 << 31] {
+            let error = #expect(throws: LoragenError.self) { try WorkArea.eigen(n) }
+            #expect(error?.code == .unsupported && error?.message.contains("\(n)") == true)
+        }
+        #expect(throws: LoragenError.self) { try WorkArea.svd(30_000, 30_000) }
+        #expect(throws: LoragenError.self) { try WorkArea.qr(columns: 1 << 26) }
+    }
 }

@@ -13,14 +13,14 @@ from bench import Contender, Line, demo, evaluate, fresh, loragen, measuring, pe
 IDS = [101, 111, 128, 141, 197, 238, 278, 279, 314, 383, 462, 482, 502, 589, 592, 643, 653, 793, 884, 1001]
 TASKS = [format(i, "010b") for i in IDS]
 TRAINED = [  # baselines of the library
-    Contender("mean", "mean adapter", "mean"),
-    Contender("nearest", "mean of one-bit neighbours", "nearest"),
-    Contender("ridge", "ridge on bits", "ridge"),
-    Contender("ridge-pairs", "ridge on bits and pairs", "ridge-pairs"),
-    Contender("nearest-product", "mean of neighbours, product space", "nearest", "product"),
-    Contender("ridge-pairs-product", "ridge on pairs, product space", "ridge-pairs", "product"),
-    Contender("kernel-ridge-product", "kernel ridge, product space", "kernel-ridge", "product"),
-    Contender("mlp-product", "MLP, product space", "mlp", "product"),
+    Contender("mean", "mean adapter", "mean", "factors"),
+    Contender("nearest", "mean of one-bit neighbours", "nearest", "factors"),
+    Contender("ridge", "ridge on bits", "ridge", "factors"),
+    Contender("ridge-pairs", "ridge on bits and pairs", "ridge-pairs", "factors"),
+    Contender("nearest-product", "mean of neighbours, product space", "nearest"),
+    Contender("ridge-pairs-product", "ridge on pairs, product space", "ridge-pairs"),
+    Contender("kernel-ridge-product", "kernel ridge, product space", "kernel-ridge"),
+    Contender("mlp-product", "MLP, product space", "mlp"),
 ]
 TRIPLES = [
     Contender("ridge-triples", "ridge on bits, pairs, triples"),

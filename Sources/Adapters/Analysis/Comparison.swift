@@ -102,23 +102,11 @@ public struct Similarity: Sendable {
     public init(_ x: Adapter, _ y: Adapter) throws(LoragenError) {
         try x.checkFinite(source: "the first adapter")
         try y.checkFinite(source: "the second adapter")
-        func inner(_ p: Adapter, _ i: Int?, _ q: Adapter, _ j: Int?) -> Double {
-            guard let i, let j else { return 0 }
-            let scale = p.layout.modules[i].scale * q.layout.modules[j].scale
-            let groups = p.layout.modules[i].groups
-            return scale
-                * (0..<groups).reduce(0) { sum, group in
-                    let (f, g) = (p.factors(of: i, group: group), q.factors(of: j, group: group))
-                    let left = f.b.times(g.b, transposeSelf: true)
-                    let right = f.aTransposed.times(g.aTransposed, transposeSelf: true)
-                    return sum + zip(left.values, right.values).reduce(0) { $0 + $1.0 * $1.1 }
-                }
-        }
         var (dot, first, second) = (0.0, 0.0, 0.0)
         for (i, j) in try ModulePairs(x.layout, y.layout).pairs {
-            dot += inner(x, i, y, j)
-            first += inner(x, i, x, i)
-            second += inner(y, j, y, j)
+            if let i, let j { dot += x.inner(i, y, j) }
+            if let i { first += x.inner(i, x, i) }
+            if let j { second += y.inner(j, y, j) }
         }
         norms = (max(0, first).squareRoot(), max(0, second).squareRoot())
         cosine = Adapters.cosine(dot, norms.0, norms.1)

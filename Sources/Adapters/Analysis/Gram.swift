@@ -43,12 +43,12 @@ public struct Gram: Sendable {
         mirror()
     }
 
-    /// From digests of equal length: `⟨s_i, s_j⟩`.
-    public init(sketches: [[Float]]) {
+    /// From digests of equal length, and the norms that they were made without: `‖ΔW_i‖ ‖ΔW_j‖ ⟨s_i, s_j⟩`.
+    public init(sketches: [[Float]], norms: [Double]) {
         count = sketches.count
         values = [Double](repeating: 0, count: count * count)
         guard let width = sketches.first?.count, width > 0 else { return }
-        precondition(sketches.allSatisfy { $0.count == width })
+        precondition(sketches.allSatisfy { $0.count == width } && norms.count == count)
         let size = 128
         let starts = Array(stride(from: 0, to: count, by: size))
         let pairs = starts.indices.flatMap { i in (0...i).map { (starts[i], starts[$0]) } }
@@ -63,7 +63,7 @@ public struct Gram: Sendable {
                     depth: width)
                 for (i, row) in rows.enumerated() {
                     for (j, column) in columns.enumerated() {
-                        target[row * n + column] = Double(products[i + j * rows.count])
+                        target[row * n + column] = norms[row] * norms[column] * Double(products[i + j * rows.count])
                     }
                 }
             }
@@ -74,6 +74,12 @@ public struct Gram: Sendable {
     /// The inner products among some of the adapters.
     public func subset(_ indices: [Int]) -> Gram {
         Gram(count: indices.count, values: indices.flatMap { i in indices.map { self[i, $0] } })
+    }
+
+    /// The matrix over its mean diagonal, so that no power of it overflows; itself when that is zero.
+    public func inUnits() -> Gram {
+        let mean = (0..<count).reduce(0) { $0 + self[$1, $1] / Double(count) }
+        return mean > 0 && mean.isFinite ? Gram(count: count, values: values.map { $0 / mean }) : self
     }
 
     /// `‖ΔW_i − ΔW_j‖²`.
@@ -114,7 +120,7 @@ public struct Gram: Sendable {
                         sum += Double(left[k + l * m]) * Double(right[k + l * m])
                     }
                 }
-                target(row, column, sum)
+                target(row, column, sum * rows[row].modules[module].scale * columns[column].modules[module].scale)
             }
         }
     }

@@ -1,6 +1,6 @@
 /// A linear digest of an update that keeps inner products: number d of it is `p_dᵀ ΔW q_d` with random signs in p and q,
-/// over the square root of how many a module has. `⟨s, s'⟩` is `⟨ΔW, ΔW'⟩` in the mean, with a deviation of at most
-/// `√(8/width)` of `‖ΔW‖ ‖ΔW'‖` (Achlioptas 2003 for vectors; twice applied, once for each side of the product).
+/// over the square root of how many a module has. `⟨s, s'⟩` is the cosine in the mean, with a deviation of at most
+/// `√(8/width)` (Achlioptas 2003 for vectors; twice applied, once for each side of the product).
 public struct UpdateSketch: Sendable {
     public let width: Int
     private let parts: [Part]
@@ -30,16 +30,18 @@ public struct UpdateSketch: Sendable {
         }
     }
 
-    /// The digest of an update of the same modules.
+    /// The digest of an update of the same modules over its norm; zeros for a zero update.
     public func digest(_ update: Update) -> [Float] {
         precondition(update.modules.count == parts.count)
+        let norm = update.norm
+        if norm == 0 { return [Float](repeating: 0, count: width) }
         var result: [Float] = []
         result.reserveCapacity(width)
         for (part, module) in zip(parts, update.modules) {
             let k = module.columns
             let left = transposedProduct(part.p, part.width, module.left, k, depth: part.outputs)
             let right = transposedProduct(part.q, part.width, module.right, k, depth: part.inputs)
-            let factor = 1 / Double(part.width).squareRoot()
+            let factor = module.scale / norm / Double(part.width).squareRoot()
             for d in 0..<part.width {
                 var sum = 0.0
                 for j in 0..<k { sum += Double(left[d + j * part.width]) * Double(right[d + j * part.width]) }

@@ -5,26 +5,20 @@ import Tensor
 // What every generator has to beat. Baselines are methods like any other: trained by the same call, kept in the same
 // file, asked by the same generate_lora().
 
-private let factorSpace: JSONObject = [
-    "space": "factors", "factors": "raw", "normaliser": "per-tensor", "outputFrame": 8, "inputFrame": 4,
-]
 private let productSpace: JSONObject = [
     "space": "product", "factors": "raw", "normaliser": "global", "outputFrame": 8, "inputFrame": 4,
 ]
+private let factorSpace = productSpace.changing(["space": "factors", "normaliser": "per-tensor"])
 
-/// "default" works on the factors as they were trained, as people do; "product" on the updates, as our own default does.
+/// "default" works on the updates, as the report's baselines do; "factors" on the factors as they were trained.
 private func presets(_ extra: JSONObject = [:]) -> [(name: String, settings: Settings)] {
-    [("default", factorSpace), ("product", productSpace)].map { name, base in
-        var values = base
-        for member in extra.members { values[member.name] = member.value }
-        return (name, Settings(values))
-    }
+    [("default", productSpace), ("factors", factorSpace)].map { ($0, Settings($1.changing(extra))) }
 }
 
-/// Features, moments and their solution, in double.
-private func ridgeWorkspace(_ size: ProblemSize, order: Int) throws(LoragenError) -> Double {
-    let terms = Double(try Ridge.termCount(size, order: order))
-    return 4 * terms * Double(size.examples) + 8 * terms * terms + 6 * terms * Double(size.values)
+/// Features or kernel, moments and their solution, in double.
+private func ridgeWorkspace(_ size: ProblemSize, order: Int) -> Double {
+    let rows = Double(Ridge.rowCount(size, order: order))
+    return 4 * rows * Double(size.examples) + 8 * rows * rows + 6 * rows * Double(size.values)
 }
 
 let baselineEntries: [MethodRegistry.Entry] = [
@@ -43,16 +37,16 @@ let baselineEntries: [MethodRegistry.Entry] = [
         NearestMethod(size)
     },
     .init(name: "ridge", presets: presets()) { _, size throws(LoragenError) in
-        try Ridge.termCount(size, order: 1) * size.values
+        Ridge.weightCount(size, order: 1)
     } workspace: { _, size throws(LoragenError) in
-        try ridgeWorkspace(size, order: 1)
+        ridgeWorkspace(size, order: 1)
     } make: { _, size, _ throws(LoragenError) in
         RidgeMethod(size, order: 1)
     },
     .init(name: "ridge-pairs", presets: presets()) { _, size throws(LoragenError) in
-        try Ridge.termCount(size, order: 2) * size.values
+        Ridge.weightCount(size, order: 2)
     } workspace: { _, size throws(LoragenError) in
-        try ridgeWorkspace(size, order: 2)
+        ridgeWorkspace(size, order: 2)
     } make: { _, size, _ throws(LoragenError) in
         RidgeMethod(size, order: 2)
     },
@@ -167,6 +161,8 @@ final class KernelRidgeMethod: ClosedForm {
     /// The squares of all conditions.
     var sampleMemory: Int { 4 * ridge.conditions.value.count }
 
-    func fit(_ data: TrainingData) throws(LoragenError) { try ridge.fit(data.conditions, try data.vectors) }
+    func fit(_ data: TrainingData) throws(LoragenError) {
+        try ridge.fit(data.conditions, try data.vectors, tasks: data.tasks)
+    }
     func predict(_ condition: Tensor<Float>) -> Tensor<Float> { ridge(condition) }
 }

@@ -65,6 +65,16 @@ final class MLPMethod: Method, Module, TrainingStage {
         return try data.skill(withoutGradients { self(data.validationConditions) })
     }
 
+    /// No function of the condition, and the mean of the vectors.
+    func becomeMean() throws(LoragenError) {
+        guard let data, let last = layers.last else { return }
+        let mean = CombinedRows(meanOf: 0..<data.count, data.rows)
+        var pieces: [Tensor<Float>] = []
+        while let piece = try mean.next() { pieces.append(piece.flattened()) }
+        last.weight.value = .zeros(last.weight.shape)
+        last.bias?.value = .concatenate(pieces, axis: 0)
+    }
+
     func vector(
         condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
     ) throws(LoragenError) -> Tensor<Float> { withoutGradients { self(condition) } }

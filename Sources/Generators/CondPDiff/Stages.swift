@@ -64,7 +64,9 @@ final class DiffusionStage: TrainingStage {
         let raw = withoutGradients { model.autoencoder.encode(vectors) }
         var scale = 1.0
         if latentDeviation > 0 {
-            let deviation = (raw.sumOfSquares / Double(raw.count)).squareRoot()
+            // Of the latents that move.
+            let moving = (model.autoencoder as? PrincipalAutoencoder)?.rank ?? raw.shape[1]
+            let deviation = (raw.sumOfSquares / Double(raw.shape[0] * max(1, moving))).squareRoot()
             scale = deviation > 0 ? latentDeviation / deviation : 1
         }
         model.latentScale.value = Tensor([Float(scale)])

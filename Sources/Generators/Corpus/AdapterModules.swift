@@ -7,6 +7,8 @@ protocol AdapterModules {
     var layout: Layout { get throws(LoragenError) }
     /// One module of one adapter, as an adapter of its own.
     func module(_ module: Int, of row: Int) throws(LoragenError) -> Adapter
+    /// For messages.
+    func name(of row: Int) -> String
     /// The stored values of one adapter, if they are those of the layout.
     func reader(of row: Int) throws(LoragenError) -> (any AdapterReader)?
 }
@@ -22,6 +24,7 @@ extension Array: AdapterModules where Element == Adapter {
     }
 
     func module(_ module: Int, of row: Int) throws(LoragenError) -> Adapter { try self[row].module(module) }
+    func name(of row: Int) -> String { "adapter \(row + 1)" }
     func reader(of row: Int) -> (any AdapterReader)? { nil }
 }
 
@@ -42,6 +45,8 @@ final class CorpusModules: AdapterModules {
     init(_ corpus: Corpus, _ indices: [Int], keeps: Bool) {
         (self.corpus, self.indices, self.keeps) = (corpus, indices, keeps)
     }
+
+    func name(of row: Int) -> String { "\(corpus.path): \(corpus.entries[indices[row]].path)" }
 
     func module(_ module: Int, of row: Int) throws(LoragenError) -> Adapter {
         let key = row * layout.modules.count + module

@@ -20,8 +20,8 @@ public final class AdapterGroup {
     private(set) var members: [Member] = []
     /// For each module: the adapters' norms and effective ranks, and sums of the singular values over the largest and of
     /// the squared ones over their sum.
-    private(set) var norms: [[Float]]
-    private(set) var effectiveRanks: [[Float]]
+    private(set) var norms: [[Double]]
+    private(set) var effectiveRanks: [[Double]]
     private var relative: [[Double]]
     private var energies: [[Double]]
     /// How many adapters have which rank in their first module.
@@ -56,8 +56,8 @@ public final class AdapterGroup {
         var use = 0.0
         for (i, module) in update.modules.enumerated() {
             let spectrum = module.spectrum
-            norms[i].append(Float(spectrum.norm))
-            effectiveRanks[i].append(Float(spectrum.effectiveRank))
+            norms[i].append(spectrum.norm)
+            effectiveRanks[i].append(spectrum.effectiveRank)
             use += spectrum.effectiveRank / Double(reading.ranks[i])
             let total = spectrum.norm * spectrum.norm
             for (k, value) in spectrum.values.enumerated() where total > 0 {
@@ -89,7 +89,9 @@ public final class AdapterGroup {
 
     /// The Gram matrix of some members.
     func gram(of indices: [Int]) -> Gram {
-        sketch == nil ? Gram(indices.map { updates[$0] }) : Gram(sketches: indices.map { digests[$0] })
+        sketch == nil
+            ? Gram(indices.map { updates[$0] })
+            : Gram(sketches: indices.map { digests[$0] }, norms: indices.map { members[$0].norm })
     }
 
     /// Digests have this many numbers; more adapters than a part of that would span them.

@@ -101,8 +101,8 @@ extension Diagnosis.Chart {
         let modules: [JSON] = group.modules.indices.map { m in
             [
                 "name": .string(group.modules[m].name), "outputs": JSON(group.modules[m].outputs),
-                "inputs": JSON(group.modules[m].columns), "norm": spread(group.norms[m].map(Double.init)),
-                "effective_rank": spread(group.effectiveRanks[m].map(Double.init)),
+                "inputs": JSON(group.modules[m].columns), "norm": spread(group.norms[m]),
+                "effective_rank": spread(group.effectiveRanks[m]),
                 "rank_99": JSON(group.rank(keeping: 0.99, of: m)), "spectrum": JSON(group.meanSpectrum(of: m)),
             ]
         }

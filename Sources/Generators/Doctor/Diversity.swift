@@ -29,6 +29,7 @@ struct Diversity: Sendable {
 
     /// `blocks[i]` is the block of adapter i; `conditions` are of equal length.
     init(_ gram: Gram, blocks: [Int], conditions: [[Float]]?) throws(LoragenError) {
+        let gram = gram.inUnits()
         let task = LeaveBlocksOut(gram, blocks: blocks)
         adapters = gram.count
         self.blocks = task.members.count
@@ -87,7 +88,7 @@ extension Diversity {
         let values = try typed { try symmetricEigen(Tensor<Double>(centred, shape: [n, n])).values.values }
         let positive = values.reversed().map { max(0, $0) }
         let sum = positive.reduce(0, +)
-        return sum > 0 ? positive.map { $0 / sum } : []
+        return sum > LeaveBlocksOut.rounding(gram) ? positive.map { $0 / sum } : []
     }
 
     /// The maximum-likelihood estimate of one adapter of each block: neighbours at distances r₁ ≤ r₂ have `log(r₂/r₁)`
@@ -101,7 +102,8 @@ extension Diversity {
                 let distance = gram.squaredDistance(i, j)
                 if distance < first { (first, second) = (distance, first) } else { second = min(second, distance) }
             }
-            guard first > 0, second.isFinite else { continue }
+            // A copy's distance is rounding.
+            guard first > Clusters.same * Clusters.same * gram[i, i], second.isFinite else { continue }
             // Half the logarithm of squares.
             sum += 0.5 * log(second / first)
             count += 1

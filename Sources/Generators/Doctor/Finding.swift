@@ -69,7 +69,11 @@ func decimal(_ value: Double, _ digits: Int = 2) -> String {
 func compact(_ value: Double) -> String {
     let size = abs(value)
     if value == 0 { return "0" }
-    if size < 1e-4 || size >= 1e7 { return "\(Float(value))" }
+    if size < 1e-4 || size >= 1e7 {
+        // Fewer digits, where single precision reaches.
+        let short = Float(value)
+        return short.isNormal ? "\(short)" : "\(value)"
+    }
     return decimal(value, size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : size >= 0.01 ? 4 : 6)
 }
 

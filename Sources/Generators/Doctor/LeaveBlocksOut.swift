@@ -18,7 +18,12 @@ struct LeaveBlocksOut {
     /// `1 − Σ errors / Σ errors of the mean of the other blocks`; `nil` when all adapters are the same.
     func skill(_ errors: [Double]) -> Double? {
         let total = mean().reduce(0, +)
-        return total > 0 ? 1 - errors.reduce(0, +) / total : nil
+        return total > Self.rounding(gram) ? 1 - errors.reduce(0, +) / total : nil
+    }
+
+    /// The least sum of squared distances that is not the factors' own rounding.
+    static func rounding(_ gram: Gram) -> Double {
+        Clusters.same * Clusters.same * (0..<gram.count).reduce(0) { $0 + gram[$1, $1] }
     }
 
     /// Squared distances to the mean of the adapters of other blocks.
@@ -49,11 +54,12 @@ struct LeaveBlocksOut {
     /// the Gram matrix `(P_bb)⁻¹`.
     func span() throws(LoragenError) -> [Double] {
         let n = gram.count
-        // The factors are float32: a ridge at their rounding keeps equal adapters from making the matrix singular.
-        let ridge = 1e-6 * (0..<n).reduce(0) { $0 + gram[$1, $1] } / Double(n)
-        var values = gram.values
-        for i in 0..<n { values[i * n + i] += ridge }
-        let inverse = try Self.inverse(values, n)
+        let system = try Eigensystem(gram.values, n)
+        // The factors are float32. A ridge at their rounding keeps adapters that span a few dimensions, or are equal, from
+        // making the matrix singular; how far its eigenvalues fall below zero says how much rounding there is.
+        let mean = (0..<n).reduce(0) { $0 + gram[$1, $1] } / Double(n)
+        let ridge = max(1e-6 * mean, -2 * system.least)
+        let inverse = system.inverse(ridge: ridge)
         let sums = (0..<n).map { i in (0..<n).reduce(0) { $0 + inverse[i * n + $1] } }
         let total = sums.reduce(0, +)
         var errors = [Double](repeating: 0, count: n)
@@ -72,10 +78,12 @@ struct LeaveBlocksOut {
     /// Squared distances to the mean of the adapters of other blocks whose conditions are nearest.
     func nearest(_ conditions: [[Float]]) -> [Double] {
         (0..<gram.count).map { i in
-            var best = Float.infinity
+            var best = Double.infinity
             var found: [Int] = []
             for j in 0..<gram.count where blocks[j] != blocks[i] {
-                let distance = zip(conditions[i], conditions[j]).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+                let distance = zip(conditions[i], conditions[j]).reduce(0.0) {
+                    $0 + (Double($1.0) - Double($1.1)) * (Double($1.0) - Double($1.1))
+                }
                 if distance < best { (best, found) = (distance, []) }
                 if distance == best { found.append(j) }
             }
@@ -96,7 +104,9 @@ struct LeaveBlocksOut {
             let column = conditions.map { Double($0[k]) }
             let mean = column.reduce(0, +) / Double(n)
             let deviation = (column.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(n)).squareRoot()
-            for i in 0..<n { features[i * (width + 1) + k] = deviation > 0 ? (column[i] - mean) / deviation : 0 }
+            // An entry that never changes deviates by the rounding of its mean.
+            let moves = deviation > 1e-12 * abs(mean)
+            for i in 0..<n { features[i * (width + 1) + k] = moves ? (column[i] - mean) / deviation : 0 }
         }
         let z = Tensor<Double>(features, shape: [n, width + 1])
         var normal = z.matmul(z, transposeA: true).values
@@ -129,13 +139,31 @@ struct LeaveBlocksOut {
         return (0..<n).map { i in max(0, (0..<n).reduce(0) { $0 + products[i * n + $1] * weights[i * n + $1] }) }
     }
 
-    /// Of a symmetric positive definite matrix.
+    /// Of a symmetric positive definite matrix; where rounding has left it singular, of its nearest that is not.
     private static func inverse(_ values: [Double], _ n: Int) throws(LoragenError) -> [Double] {
         if n == 1, values[0] > 0 { return [1 / values[0]] }
-        var identity = [Double](repeating: 0, count: n * n)
-        for i in 0..<n { identity[i * n + i] = 1 }
-        return try typed {
-            try choleskySolve(Tensor<Double>(values, shape: [n, n]), Tensor<Double>(identity, shape: [n, n])).values
-        }
+        let system = try Eigensystem(values, n)
+        return system.inverse(least: Double(n) * Double.ulpOfOne * system.largest)
+    }
+}
+
+/// The eigenvectors of a symmetric matrix that should have no eigenvalue below zero, but for rounding.
+private struct Eigensystem {
+    let values: [Double]
+    /// Row i belongs to value i.
+    let vectors: Tensor<Double>
+
+    var least: Double { values.first ?? 0 }
+    var largest: Double { max(values.last ?? 0, .leastNormalMagnitude) }
+
+    init(_ matrix: [Double], _ n: Int) throws(LoragenError) {
+        let (values, vectors) = try typed { try symmetricEigen(Tensor<Double>(matrix, shape: [n, n])) }
+        (self.values, self.vectors) = (values.values, vectors)
+    }
+
+    /// Of the matrix with `ridge` on its diagonal, eigenvalues being at least `least` before.
+    func inverse(ridge: Double = 0, least: Double = 0) -> [Double] {
+        let inverses = Tensor(values.map { 1 / (max(least, $0) + ridge) }, shape: [values.count, 1])
+        return vectors.matmul(vectors * inverses, transposeA: true).values
     }
 }

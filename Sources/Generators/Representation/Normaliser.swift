@@ -59,10 +59,10 @@ public struct Normaliser: Sendable {
                 let moments = try Moments(rows, block, kind == .perTask ? groups : nil, sizes)
                 for g in 0..<count {
                     self.shift.put(moments.means(g), at: g * d + block.lowerBound)
-                    // The unbiased deviation; an element that never moves keeps a scale that cannot divide by zero.
+                    // The unbiased deviation.
                     let freedom = max(1, sizes[g] - 1)
                     let deviations = zip(moments.means(g), moments.squares(g)).map { mean, square in
-                        max((square / freedom).squareRoot(), 1e-8 + 1e-6 * abs(mean))
+                        Self.divisor((square / freedom).squareRoot(), mean: mean)
                     }
                     self.scale.put(deviations, at: g * d + block.lowerBound)
                 }
@@ -70,17 +70,18 @@ public struct Normaliser: Sendable {
         case .perTensor, .global:
             let freedom = Double(max(1, rows.count - 1))
             var ranges = (kind == .global ? [0..<d] : tensors.map(\.range))[...]
-            var total = 0.0
+            var (total, means) = (0.0, 0.0)
             let sizes = Moments.sizes(rows, nil, 1)
             for block in rows.blocks {
                 let moments = try Moments(rows, block, nil, sizes)
                 self.shift.put(moments.means(0), at: block.lowerBound)
-                for (j, square) in zip(block, moments.squares(0)) {
-                    total += square
+                for ((j, square), mean) in zip(zip(block, moments.squares(0)), moments.means(0)) {
+                    (total, means) = (total + square, means + mean * mean)
                     guard let range = ranges.first, j == range.upperBound - 1 else { continue }
-                    let deviation = (total / (freedom * Double(max(1, range.count)))).squareRoot()
-                    self.scale.fill(range, Float(max(deviation, 1e-8)))
-                    (ranges, total) = (ranges.dropFirst(), 0)
+                    let n = Double(max(1, range.count))
+                    let deviation = (total / (freedom * n)).squareRoot()
+                    self.scale.fill(range, Float(Self.divisor(deviation, mean: (means / n).squareRoot())))
+                    (ranges, total, means) = (ranges.dropFirst(), 0, 0)
                 }
             }
         case .insideTensor:
@@ -91,6 +92,12 @@ public struct Normaliser: Sendable {
                 self.scale.fill(range, deviation <= 1e-7 * abs(mean) ? 0 : Float(deviation))
             }
         }
+    }
+
+    /// A deviation that can be divided by, in any unit: what hardly moves beside its mean moves by rounding, and what is
+    /// always zero stays zero.
+    private static func divisor(_ deviation: Double, mean: Double) -> Double {
+        max(deviation, 1e-6 * abs(mean), Double(Float.leastNormalMagnitude))
     }
 
     /// The mean over rows of their columns' mean, and of their unbiased deviation.

@@ -85,18 +85,19 @@ struct ProductSpace: Sendable {
         var random = random
         for (i, module) in corpus.modules.enumerated() {
             // ΔW_n = B_n (s·A_n). With the QR factors of one side, ‖ΔW x‖ over all n is that of a tall stack.
-            var left: [Tensor<Float>] = []
-            var right: [Tensor<Float>] = []
+            var left = ScaledStack()
+            var right = ScaledStack()
             for row in 0..<adapters.count {
                 let adapter = try adapters.module(i, of: row)
-                let (a, b) = adapter.matrices(of: 0)
+                let (factorA, factorB) = adapter.matrices(of: 0)
+                let ((a, powerA), (b, powerB)) = (factorA.inUnits(), factorB.inUnits())
                 let (ra, rb) = try typed { (try thinQR(a.transposed()).r, try thinQR(b).r) }
-                left.append(b.matmul(ra, transposeB: true))
-                right.append(a.transposed().matmul(rb, transposeB: true))
+                left.append(b.matmul(ra, transposeB: true), power: powerA + powerB)
+                right.append(a.transposed().matmul(rb, transposeB: true), power: powerA + powerB)
             }
             let width = (min(outputs * module.rank, module.outputs), min(inputs * module.rank, module.columns))
-            let u = try dominantSubspace(Tensor.concatenate(left, axis: 1), count: width.0, random: &random)
-            let v = try dominantSubspace(Tensor.concatenate(right, axis: 1), count: width.1, random: &random)
+            let u = try dominantSubspace(left.joined(), count: width.0, random: &random)
+            let v = try dominantSubspace(right.joined(), count: width.1, random: &random)
             frames.append((u, v))
         }
         try self.init(layout: corpus.withRanks(corpus.modules.map(\.rank)), frames: frames)
@@ -157,11 +158,44 @@ extension Adapter {
     }
 }
 
+extension Tensor<Float> {
+    /// The tensor over a power of two, so that its largest number is about 1 and squares neither overflow nor vanish. Powers
+    /// of two round nothing.
+    func inUnits() -> (Tensor<Float>, power: Int) {
+        let largest = withUnsafeBufferPointer { values in values.reduce(Float(0)) { max($0, $1.magnitude) } }
+        guard largest > 0, largest.isFinite else { return (self, 0) }
+        let power = Int(largest.exponent)
+        return (scaled(byPower: -power), power)
+    }
+
+    fileprivate func scaled(byPower power: Int) -> Tensor<Float> {
+        if power == 0 { return self }
+        // In two steps: a power beyond 2¹²⁷ is no float.
+        let half = power / 2
+        return self * Double(sign: .plus, exponent: half, significand: 1)
+            * Double(sign: .plus, exponent: power - half, significand: 1)
+    }
+}
+
+/// Matrices side by side that were taken in units of their own.
+private struct ScaledStack {
+    private var parts: [(matrix: Matrix, power: Int)] = []
+
+    mutating func append(_ matrix: Matrix, power: Int) { parts.append((matrix, power)) }
+
+    /// In units of the largest.
+    func joined() -> Matrix {
+        let top = parts.reduce(Int.min) { max($0, $1.power) }
+        return .concatenate(parts.map { $0.matrix.scaled(byPower: max($0.power - top, -250)) }, axis: 1)
+    }
+}
+
 /// Orthonormal columns `[m, count]` that span the dominant left singular vectors of `x [m, n]`, by subspace iteration
 /// (Halko, Martinsson and Tropp 2011, algorithm 4.4).
 func dominantSubspace(
     _ x: Tensor<Float>, count: Int, random: inout Random
 ) throws(LoragenError) -> Tensor<Float> {
+    let x = x.inUnits().0
     let width = min(count + 8, x.shape[0])
     var q: Tensor<Float> = random.normal([x.shape[0], width])
     for _ in 0..<5 {

@@ -87,6 +87,12 @@ final class EncodedRows: VectorRows {
     private func encoded(_ row: Int, _ module: Int) throws(LoragenError) -> [Float] {
         if let last, last.row == row, last.module == module { return last.values }
         let values = try space.encode(adapters.module(module, of: row), module: module)
+        guard values.allSatisfy(\.isFinite) else {
+            throw LoragenError(
+                .nonFinite,
+                "\(adapters.name(of: row)): the update of module '\(space.layout.modules[module].name)' is too large for single "
+                    + "precision; `loragen doctor` shows the norms")
+        }
         last = (row, module, values)
         return values
     }

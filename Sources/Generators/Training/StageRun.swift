@@ -58,14 +58,15 @@ final class StageRun {
         if step % settings.validationInterval == 0 || step == settings.steps { try look() }
     }
 
-    /// Leaves the weights that are to be kept: the best, else the average, else the last.
-    func finish() {
+    /// Leaves the weights that are to be kept: the best, or the mean if that is better; else the average, else the last.
+    func finish() throws(LoragenError) {
         if let best {
             for (entry, value) in zip(parameters, best) { entry.parameter.value = value }
             for (entry, value) in zip(buffers, best.dropFirst(parameters.count)) { entry.buffer.value = value }
         } else {
             average?.exchange()
         }
+        if bestSkill < 0 { try stage.becomeMean() }
         optimiser.clearGradients()
         stage.module.setTraining(false)
     }

@@ -64,7 +64,7 @@ struct TrainingLoop {
             try checkpoint?.save(run, stage: index, finished: Array(stages[..<index]))
             throw LoragenError(.cancelled, "training was cancelled after \(run.stage.name)")
         }
-        run.finish()
+        try run.finish()
     }
 }
 

@@ -49,4 +49,11 @@ protocol TrainingStage: AnyObject {
     func loss(step: Int) throws(LoragenError) -> Tensor<Float>
     /// Skill on the validation tasks with the current weights; nil if the stage cannot be judged.
     func validationSkill() throws(LoragenError) -> Double?
+    /// Makes the weights give the mean of the vectors, whatever is asked for; called where no weights were better than
+    /// that on the validation tasks. A stage that cannot keeps its best.
+    func becomeMean() throws(LoragenError)
+}
+
+extension TrainingStage {
+    func becomeMean() {}
 }

@@ -71,7 +71,7 @@ struct ComparisonTests {
         let updates = try adapters.map { try Update($0) }
         let gram = Gram(updates)
         let sketch = UpdateSketch(modules: updates[0].modules, width: 30_000)
-        let estimated = Gram(sketches: updates.map(sketch.digest))
+        let estimated = Gram(sketches: updates.map(sketch.digest), norms: updates.map(\.norm))
         for i in 0..<9 {
             for j in 0..<9 {
                 let wanted = zip(flat[i], flat[j]).reduce(0) { $0 + $1.0 * $1.1 }

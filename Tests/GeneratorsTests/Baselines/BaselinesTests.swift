@@ -27,12 +27,12 @@ private struct Example {
     var size: ProblemSize { ProblemSize(values: 2, conditions: 3, examples: conditions.shape[0]) }
 
     /// With a skill that is 1 − the error on some validation values.
-    func data(validation: Example? = nil) -> TrainingData {
+    func data(validation: Example? = nil, tasks: [Int32] = []) -> TrainingData {
         TrainingData(
             vectors: values, conditions: conditions, validationConditions: validation?.conditions ?? .zeros([0, 3]),
             skill: { (predicted) throws(LoragenError) in
                 validation.map { 1 - (predicted - $0.values).square().sum().values.reduce(0) { $0 + Double($1) } }
-            }, seed: 1)
+            }, seed: 1, tasks: tasks)
     }
 }
 
@@ -76,7 +76,7 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
         let (c, y) = (Dense(example.conditions), Dense(example.values))
         var best: (error: Double, width: Double, lambda: Double, leftOut: Dense)?
         for factor in [0.5, 0.7, 1.0, 1.4, 2.0, 2.8] {
-            for exponent in [-4.0, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0] {
+            for exponent in [-4.0, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2] {
                 let (width, lambda) = (factor * 3.0.squareRoot(), fexp(exponent * 2.302585092994046))
                 var predictions: [Double] = []
                 for i in 0..<c.rows {
@@ -128,6 +128,80 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
         }
     }
 
+    @Test("where conditions carry nothing the mean is chosen, or something close to it", arguments: 1...12)
+    func nothing(seed: Int) throws {
+        for width in [1, 2, 6, 40] {
+            var random = Random(seed: UInt64(seed))
+            let (n, held) = (48, 200)
+            let conditions: Tensor<Float> = random.normal([n, width])
+            var values: Tensor<Float> = random.normal([n, 60])
+            values = values - values.mean(axes: [0], keepDims: true)
+            let ridge = KernelRidge(size: ProblemSize(values: 60, conditions: width, examples: n), values: 60)
+            try ridge.fit(conditions, values)
+            // What is predicted is independent of what is right, so its square is the loss of skill.
+            let loss = ridge(random.normal([held, width])).sumOfSquares / Double(held * 60)
+            #expect(loss < 0.03, "width \(width): \(loss)")
+        }
+    }
+
+    @Test func `the mean of a constant is what every condition gets`() throws {
+        // One condition for all: nothing tells them apart.
+        let values = Tensor<Float>([1, 2, 3, 4, 5, 9], shape: [3, 2])
+        let ridge = KernelRidge(size: ProblemSize(values: 2, conditions: 1, examples: 3), values: 2)
+        try ridge.fit(.ones([3, 1]), values)
+        #expect(
+            relativeError(ridge(Tensor([1, -7, 1e18], shape: [3, 1])), Tensor([3, 5, 3, 5, 3, 5], shape: [3, 2])) < 1e-6
+        )
+    }
+
+    @Test("every example twice is every example once, by its task or by its condition", arguments: [1, 2, 3])
+    func copies(seed: UInt64) throws {
+        let (example, other) = (Example(seed: seed), Example(seed: seed + 50))
+        let once = KernelRidge(size: example.size, values: 2)
+        try once.fit(example.conditions, example.values)
+        var size = example.size
+        size.examples = 24
+        func doubled(_ x: Tensor<Float>) -> Tensor<Float> { .concatenate([x, x], axis: 0) }
+        let twice = KernelRidge(size: size, values: 2)
+        try twice.fit(doubled(example.conditions), doubled(example.values))
+        #expect(twice.width.value.item == once.width.value.item)
+        #expect(relativeError(twice(other.conditions), once(other.conditions)) < 1e-4)
+        // Copies whose conditions were measured anew, a little differently, but of known tasks.
+        var random = Random(seed: 9)
+        let noise: Tensor<Float> = random.normal([24, 3])
+        let tasks = (0..<24).map { Int32($0 % 12) }
+        try twice.fit(doubled(example.conditions) + noise * 1e-3, doubled(example.values), tasks: tasks)
+        #expect(relativeError(twice(other.conditions), once(other.conditions)) < 0.02)
+    }
+
+    @Test("tasks that are left out whole are those of really leaving them out", arguments: [1, 2])
+    func leaveTasksOut(seed: UInt64) throws {
+        let example = Example(seed: seed)
+        let (c, y) = (Dense(example.conditions), Dense(example.values))
+        let tasks = (0..<12).map { Int32($0 / 3) }
+        let system = try KernelSystem(Tensor(kernel(c, c, 2).values, shape: [12, 12]))
+        let target: Tensor<Double> = example.values.converted()
+        let blocks = ExampleBlocks(conditions: example.conditions, tasks: tasks)
+        #expect(blocks.members == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]])
+        let found = try system.residuals(
+            system.coefficients(system.turned(target), lambda: 0.3), lambda: 0.3, blocks: blocks)
+        let ofMean = blocks.residualsOfMean(target)
+        for block in blocks.members {
+            let rest = (0..<12).filter { !block.contains($0) }
+            let others = Dense(9, 3, rest.flatMap { row(c, $0) })
+            let values = Dense(9, 2, rest.flatMap { row(y, $0) })
+            let alpha = ridged(kernel(others, others, 2), 0.3).solving(values)
+            for i in block {
+                let made = kernel(Dense(1, 3, row(c, i)), others, 2) * alpha
+                for j in 0..<2 {
+                    #expect(abs(found[i, j] - (y[i, j] - made[0, j])) < 1e-9)
+                    let mean = rest.reduce(0) { $0 + y[$1, j] } / 9
+                    #expect(abs(ofMean[i, j] - (y[i, j] - mean)) < 1e-12)
+                }
+            }
+        }
+    }
+
     @Test func `values that are not finite are refused`() {
         let example = Example()
         expectFailure(.nonFinite) {
@@ -156,7 +230,7 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
         let x = Self.features(Dense(example.conditions), pairs: order == 2)
         let held = Self.features(Dense(validation.conditions), pairs: order == 2)
         var best: (error: Double, weights: Dense)?
-        for lambda in [1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1] {
+        for lambda in [1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1, 10, 100, 1000] {
             let weights = ridged(x.transposed * x, lambda * 12).solving(x.transposed * Dense(example.values))
             let error = zip((held * weights).values, validation.values.values).reduce(0) {
                 $0 + ($1.0 - Double($1.1)) * ($1.0 - Double($1.1))
@@ -165,22 +239,85 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
         }
         let expected = try #require(best?.weights)
         #expect(relativeError(ridge.weights.value.values.map(Double.init), expected.values) < 1e-4)
-        #expect(ridge.weights.value.shape == [try Ridge.termCount(example.size, order: order), 2])
+        #expect(ridge.weights.value.shape == [Ridge.termCount(example.size, order: order), 2])
     }
 
-    @Test func `without validation the least ridge is taken`() throws {
-        let example = Example()
-        let ridge = Ridge(size: example.size, order: 1)
-        try ridge.fit(example.data())
-        let x = Self.features(Dense(example.conditions), pairs: false)
-        let expected = ridged(x.transposed * x, 12e-4).solving(x.transposed * Dense(example.values))
-        #expect(relativeError(ridge.weights.value.values.map(Double.init), expected.values) < 1e-4)
-    }
-
-    @Test func `long conditions are refused with a word on what to use`() {
-        expectFailure(.unsupported, "129", "kernel-ridge") {
-            _ = try Ridge.termCount(ProblemSize(values: 1, conditions: 129, examples: 1), order: 2)
+    @Test(
+        "with more features than examples the dual form gives the same numbers", arguments: [(1, 40), (2, 5), (2, 150)])
+    func dual(order: Int, width: Int) throws {
+        var random = Random(seed: 8)
+        let (n, held) = (14, 6)
+        let (c, other): (Tensor<Float>, Tensor<Float>) = (random.normal([n, width]), random.normal([held, width]))
+        let map: Tensor<Float> = random.normal([width, 3])
+        let (y, wanted) = (c.matmul(map), other.matmul(map))
+        let size = ProblemSize(values: 3, conditions: width, examples: n)
+        let data = TrainingData(
+            vectors: y, conditions: c, validationConditions: other,
+            skill: { (predicted) throws(LoragenError) in 1 - (predicted - wanted).sumOfSquares / wanted.sumOfSquares },
+            seed: 1)
+        let ridge = Ridge(size: size, order: order)
+        #expect(ridge.conditions != nil && ridge.weights.value.shape == [n, 3])
+        try ridge.fit(data)
+        // The primal solution, in double.
+        let (x, z) = (Self.features(Dense(c), pairs: order == 2), Self.features(Dense(other), pairs: order == 2))
+        #expect(x.columns == Ridge.termCount(size, order: order))
+        let mean = y.mean(axes: [0], keepDims: true)
+        let rows = Dense(.concatenate([Tensor<Float>](repeating: mean, count: held), axis: 0))
+        func error(_ made: Dense) -> Double {
+            zip(made.values, wanted.values).reduce(0) { $0 + ($1.0 - Double($1.1)) * ($1.0 - Double($1.1)) }
         }
+        var best = (error: error(rows), made: rows)
+        for lambda in [1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1, 10, 100, 1000] {
+            let weights =
+                x.columns > 2000
+                ? x.transposed * ridged(x * x.transposed, lambda * Double(n)).solving(Dense(y))
+                : ridged(x.transposed * x, lambda * Double(n)).solving(x.transposed * Dense(y))
+            let made = z * weights
+            if error(made) < best.error { best = (error(made), made) }
+        }
+        #expect(relativeError(ridge(other).values.map(Double.init), best.made.values) < 1e-4)
+    }
+
+    @Test(
+        "where conditions carry nothing it gives the mean, or nearly",
+        arguments: [(1, 4, true), (2, 60, true), (1, 60, false), (2, 4, false)])
+    func nothing(order: Int, width: Int, validates: Bool) throws {
+        var random = Random(seed: 3)
+        let n = 30
+        let (c, other): (Tensor<Float>, Tensor<Float>) = (random.normal([n, width]), random.normal([n, width]))
+        let (values, wanted): (Tensor<Float>, Tensor<Float>) = (random.normal([n, 50]), random.normal([n, 50]))
+        let y = values - values.mean(axes: [0], keepDims: true)
+        let data = TrainingData(
+            vectors: y, conditions: c, validationConditions: other,
+            skill: { (predicted) throws(LoragenError) in
+                validates ? 1 - (predicted - wanted).sumOfSquares / wanted.sumOfSquares : nil
+            }, seed: 1)
+        let ridge = Ridge(size: ProblemSize(values: 50, conditions: width, examples: n), order: order)
+        try ridge.fit(data)
+        // What is predicted is independent of what is right, so its square is the loss of skill.
+        #expect(ridge(random.normal([100, width])).sumOfSquares / 5000 < 0.02)
+    }
+
+    @Test("without validation the ridge is that of the least error on examples left out", arguments: [1, 2])
+    func leftOut(order: Int) throws {
+        let example = Example()
+        let ridge = Ridge(size: example.size, order: order)
+        try ridge.fit(example.data())
+        let (x, y) = (Self.features(Dense(example.conditions), pairs: order == 2), Dense(example.values))
+        var best: (error: Double, weights: Dense)?
+        for lambda in [1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1, 10, 100, 1000] {
+            func solved(_ x: Dense, _ y: Dense) -> Dense {
+                ridged(x.transposed * x, lambda * 12).solving(x.transposed * y)
+            }
+            var error = 0.0
+            for i in 0..<12 {
+                let made = Dense(1, x.columns, row(x, i)) * solved(without(x, i), without(y, i))
+                for j in 0..<2 { error += (made[0, j] - y[i, j]) * (made[0, j] - y[i, j]) }
+            }
+            if best.map({ error < $0.error }) ?? true { best = (error, solved(x, y)) }
+        }
+        let expected = try #require(best?.weights)
+        #expect(relativeError(ridge.weights.value.values.map(Double.init), expected.values) < 1e-4)
     }
 }
 
@@ -219,6 +356,16 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
         let settings = try Self.settings(#"{"layers": \#(layers), "width": 7}"#)
         let size = ProblemSize(values: 11, conditions: conditions, examples: 4)
         #expect(try MLPMethod(settings, size, Random(seed: 1)).parameterCount == MLPMethod.weightCount(settings, size))
+    }
+
+    @Test func `it can become the mean`() throws {
+        let example = Example()
+        let mlp = try MLPMethod(try Self.settings(#"{"layers": 2, "width": 5}"#), example.size, Random(seed: 1))
+        var data = example.data()
+        data.rows = TensorRows(example.values + 3)
+        _ = try mlp.stages(data)
+        try mlp.becomeMean()
+        for value in mlp(example.conditions).values { #expect(abs(value - 3) < 1e-5) }
     }
 
     @Test func `it is linear layers with rectifiers between`() throws {

@@ -25,6 +25,34 @@ import Testing
         }
     }
 
+    /// Vectors of rank 5 in 400 dimensions: copies, mixtures, and both; all with the same singular values or falling ones.
+    private static func dependent(_ kind: String) -> Tensor<Float> {
+        var random = Random(seed: 4)
+        var basis: Tensor<Float> = random.normal([6, 400])
+        if kind == "steep" { basis = basis * Tensor([1, 0.3, 0.1, 0.03, 0.01, 0.003], shape: [6, 1]) }
+        var x: Tensor<Float> = basis
+        if kind == "copies" { x = .concatenate([basis, basis, basis], axis: 0) }
+        if kind != "copies" { x = (random.normal([40, 6]) as Tensor<Float>).matmul(basis) }
+        return x - x.mean(axes: [0], keepDims: true)
+    }
+
+    @Test(
+        "components are orthonormal or zero, and give back vectors of a small rank",
+        arguments: ["copies", "mixtures", "steep"], [1e-20, 1, 1e15])
+    func dependent(kind: String, size: Double) throws {
+        let x = Self.dependent(kind) * size
+        let autoencoder = PrincipalAutoencoder(valueCount: 400, latentCount: x.shape[0] - 1)
+        try autoencoder.fit(x)
+        let components = Dense(try #require(autoencoder.namedTensors().first { $0.name == "components" }?.tensor))
+        let product = components * components.transposed
+        #expect(autoencoder.rank == (kind == "copies" ? 5 : 6))
+        for i in 0..<product.rows {
+            for j in 0..<i { #expect(abs(product[i, j]) < 1e-3, "\(i) \(j) \(product[i, j])") }
+            #expect(abs(product[i, i] - (i < autoencoder.rank ? 1 : 0)) < 1e-5)
+        }
+        #expect(relativeError(autoencoder.decode(autoencoder.encode(x)), x) < 2e-5)
+    }
+
     @Test func `examples that are all alike have latents and come back`() throws {
         let x = Tensor<Float>.zeros([5, 12])
         let autoencoder = PrincipalAutoencoder(valueCount: 12, latentCount: 4)

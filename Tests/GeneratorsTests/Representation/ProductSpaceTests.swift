@@ -167,7 +167,7 @@ import Testing
         }
         let x = try randomAdapter(seed: 1)
         #expect(productDistance(x, try x.canonical()) < 1e-4 * norm(products(x)))
-        #expect(abs(squaredNorm(x, module: 1).squareRoot() / norm(product(x, 1).values) - 1) < 1e-5)
+        #expect(abs(x.squaredNorms()[1].squareRoot() / norm(product(x, 1).values) - 1) < 1e-5)
     }
 }
 
