@@ -32,8 +32,9 @@ def train(
     """Trains a generator on a corpus, writes it to `path`, and opens it.
 
     `method` is "cond-pdiff", "rpg" or a baseline: "mean", "nearest", "ridge", "ridge-pairs", "kernel-ridge", "mlp".
-    `settings` overrides single settings of the preset. `memory_limit` is in bytes, 0 for none. With `checkpoint`, a
-    file, an interrupted training goes on where it stopped, to the same bytes. Ctrl-C stops it and raises
+    `preset` is one of the method's, None for "default"; baselines have "factors" beside it (docs/report.md). `settings`
+    overrides single settings of the preset. `memory_limit` is in bytes, 0 for none. With `checkpoint`, a file, an
+    interrupted training goes on where it stopped, to the same bytes. Ctrl-C stops it and raises
     KeyboardInterrupt; a `progress` that returns False stops it and raises CancelledError.
     """
     if not isinstance(corpus, Corpus):

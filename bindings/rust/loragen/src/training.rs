@@ -14,7 +14,7 @@ pub struct TrainingOptions<'a> {
     /// `"cond-pdiff"`, `"rpg"`, or a baseline: `"mean"`, `"nearest"`, `"ridge"`, `"ridge-pairs"`, `"kernel-ridge"`,
     /// `"mlp"`.
     pub method: &'a str,
-    /// `None` is `"default"`.
+    /// `None` is `"default"`; baselines have `"factors"` beside it.
     pub preset: Option<&'a str>,
     /// A JSON object that overrides single settings of the preset.
     pub settings: Option<&'a str>,
