@@ -189,7 +189,7 @@ PERCEPTRON = {"width": 4, "layers": 1, "steps": 4, "batch": 2}
 PDIFF = SMALL | {"latents": 2, "width": 4, "blocks": 1}
 RPG = SMALL | {"tokenSize": 16, "width": 4, "stateSize": 2, "conditionWidth": 4, "recurrence": "lstm"}
 MAMBA = {"width": 32, "recurrence": "mamba"}
-METHODS = [(method, space, "product" if space == "product" else "default", settings)
+METHODS = [(method, space, "factors" if space == "factors" else "default", settings)
            for method, settings in (("mean", {}), ("nearest", {}), ("ridge", {}), ("ridge-pairs", {}), ("kernel-ridge", {}),
                                     ("mlp", PERCEPTRON)) for space in ("factors", "product")]
 METHODS += [
@@ -244,7 +244,7 @@ class Stop(Exception):
 def checkpoints(work):
     """The fuzzers put their machine's fingerprint in; "kind" says which of the trainings in engine/corpora.c it is."""
     for kind, (method, preset, settings) in enumerate((
-        ("mlp", "product", PERCEPTRON), ("cond-pdiff", "default", PDIFF), ("rpg", "default", RPG | {"denoiserWidth": 4}),
+        ("mlp", "default", PERCEPTRON), ("cond-pdiff", "default", PDIFF), ("rpg", "default", RPG | {"denoiserWidth": 4}),
     )):
         path = work / "checkpoint"
         try:

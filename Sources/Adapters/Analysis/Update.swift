@@ -28,7 +28,7 @@ public struct Update: Sendable {
             let form = try adapter.canonicalForm(ofModule: i)
             // The power of two below the root of the largest singular value.
             let unit = Double(
-                sign: .plus, exponent: form.sigma.first.map { Int($0.squareRoot().exponent) } ?? 0, significand: 1)
+                sign: .plus, exponent: form.sigma.first?.squareRoot().exponent ?? 0, significand: 1)
             var right = [Float](repeating: 0, count: form.a.values.count)
             for k in 0..<form.a.rows {
                 for j in 0..<form.a.columns { right[k * form.a.columns + j] = Float(form.a[k, j] / unit) }

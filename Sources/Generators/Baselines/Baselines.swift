@@ -148,6 +148,9 @@ final class RidgeMethod: ClosedForm {
 
     init(_ size: ProblemSize, order: Int) { ridge = Ridge(size: size, order: order) }
 
+    /// In the dual form all conditions in double, and their squares.
+    var sampleMemory: Int { 2 * 8 * (ridge.conditions?.value.count ?? 0) }
+
     func fit(_ data: TrainingData) throws(LoragenError) { try ridge.fit(data) }
     func predict(_ condition: Tensor<Float>) -> Tensor<Float> { ridge(condition) }
 }

@@ -164,7 +164,7 @@ extension Tensor<Float> {
     func inUnits() -> (Tensor<Float>, power: Int) {
         let largest = withUnsafeBufferPointer { values in values.reduce(Float(0)) { max($0, $1.magnitude) } }
         guard largest > 0, largest.isFinite else { return (self, 0) }
-        let power = Int(largest.exponent)
+        let power = largest.exponent
         return (scaled(byPower: -power), power)
     }
 

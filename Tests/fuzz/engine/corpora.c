@@ -39,7 +39,7 @@ static void check_and_list(struct input *input, const char *path) {
         static const char *const methods[] = {"mean", "ridge", "nearest", "kernel-ridge"};
         loragen_training_options options = LORAGEN_TRAINING_OPTIONS_INIT;
         options.method = methods[choose(input, 4)];
-        options.preset = choose(input, 2) ? "product" : NULL;
+        options.preset = choose(input, 2) ? "factors" : NULL;
         options.memory_limit = 64u << 20;
         if (choose(input, 4) == 0) { loragen_train(corpus, in_work("trained.safetensors"), &options); }
     }
@@ -143,7 +143,7 @@ void fuzz_settings(struct input *input) {
 static const struct {
     const char *method, *preset, *settings;
 } quick[] = {
-    {"mlp", "product", "{\"width\":4,\"layers\":1,\"steps\":4,\"batch\":2}"},
+    {"mlp", "default", "{\"width\":4,\"layers\":1,\"steps\":4,\"batch\":2}"},
     {"cond-pdiff", "default", "{\"latents\":2,\"width\":4,\"blocks\":1,\"steps\":4,\"batch\":2,\"timesteps\":8,"
                               "\"samplingSteps\":2,\"validationInterval\":2}"},
     {"rpg", "default", "{\"recurrence\":\"lstm\",\"tokenSize\":16,\"width\":4,\"stateSize\":2,\"conditionWidth\":4,"
