@@ -369,7 +369,8 @@ typedef struct loragen_file_options {
     const loragen_save_options *save; /* how to write it, in place of dtype and keep_alpha; or NULL */
 } loragen_file_options;
 
-#define LORAGEN_FILE_OPTIONS_INIT {sizeof(loragen_file_options), LORAGEN_FORMAT_PEFT, LORAGEN_FLOAT32, 0, 0, 0, NULL}
+#define LORAGEN_FILE_OPTIONS_INIT \
+    {sizeof(loragen_file_options), LORAGEN_FORMAT_BY_SUFFIX, LORAGEN_FLOAT32, 0, 0, 0, NULL}
 
 /* Draws one adapter for a condition and writes it while it is made: the bytes that generate_lora() and
  * loragen_adapters_save() give, whatever the memory. A file at `path` is replaced as a whole or left as it is, as in

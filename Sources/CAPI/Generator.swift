@@ -112,7 +112,9 @@ public func loragen_generate_file(
         var defaults = loragen_request()
         defaults.guidance = -1
         let request = try options(request, over: defaults, "request")
-        let file = try options(given, over: loragen_file_options(), "options")
+        var fileDefaults = loragen_file_options()
+        fileDefaults.format = Int32(LORAGEN_FORMAT_BY_SUFFIX)
+        let file = try options(given, over: fileDefaults, "options")
         var save = loragen_save_options()
         (save.dtype, save.keep_alpha) = (file.dtype, file.keep_alpha)
         if file.save != nil { save = try options(file.save, over: save, "save") }

@@ -49,7 +49,7 @@ struct Nearest: ParsableCommand {
     @Argument(help: "A corpus, or any folder with adapters below it.")
     var folder: String
 
-    @Option(name: .customShort("n"), help: "How many to list; 0 for all.")
+    @Option(name: .customShort("n"), parsing: .unconditional, help: "How many to list; 0 for all.")
     var count = 10
 
     @Flag(help: "Print JSON; docs/doctor.md has the schema.")

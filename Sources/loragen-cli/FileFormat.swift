@@ -61,7 +61,9 @@ struct Saving: ParsableArguments {
             """)
     var portable = false
 
-    @Option(help: "--portable: how many layers the base model has; as many as the adapter reaches if left out.")
+    @Option(
+        parsing: .unconditional,
+        help: "--portable: how many layers the base model has; as many as the adapter reaches if left out.")
     var layers: Int32 = 0
 
     @Option(help: "kohya: sd1, sdxl or flux; what the modules say if left out.")

@@ -37,13 +37,13 @@ struct Generate: ParsableCommand {
     @Flag(help: "All tasks of a generator of up to 16 bits.")
     var all = false
 
-    @Option(help: "Another seed gives another adapter for the same task.")
+    @Option(parsing: .unconditional, help: "Another seed gives another adapter for the same task.")
     var seed: UInt64 = 0
 
-    @Option(help: "Adapters to draw for each task.")
+    @Option(parsing: .unconditional, help: "Adapters to draw for each task.")
     var samples: Int32 = 1
 
-    @Option(help: "Steps of the sampler; the generator's own if left out.")
+    @Option(parsing: .unconditional, help: "Steps of the sampler; the generator's own if left out.")
     var steps: Int32?
 
     @Option(

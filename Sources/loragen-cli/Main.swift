@@ -55,7 +55,7 @@ struct Loragen: ParsableCommand {
 
 /// Options of every command that computes.
 struct Computing: ParsableArguments {
-    @Option(help: "The most threads to use, 1 to 16. The result does not depend on it.")
+    @Option(parsing: .unconditional, help: "The most threads to use, 1 to 16. The result does not depend on it.")
     var threads: Int32?
 
     @Flag(name: .shortAndLong, help: "Print the library's remarks on stderr.")

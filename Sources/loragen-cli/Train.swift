@@ -39,7 +39,7 @@ struct Train: ParsableCommand {
     @Option(name: .customLong("set"), help: ArgumentHelp("Override one setting of the preset.", valueName: "key=value"))
     var settings: [Setting] = []
 
-    @Option(help: "Another seed gives another generator; the same seed gives the same bytes.")
+    @Option(parsing: .unconditional, help: "Another seed gives another generator; the same seed gives the same bytes.")
     var seed: UInt64 = 0
 
     @Option(help: ArgumentHelp("A file that keeps the state of an unfinished training.", valueName: "path"))

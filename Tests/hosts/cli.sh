@@ -34,6 +34,8 @@ expect 64 "a number that is none is a usage error" "$loragen" generate "$generat
 expect 64 "a size that is none is a usage error" "$loragen" train "$corpus" "$work/no" --memory-limit 4Q
 expect 1 "negative numbers are values" "$loragen" generate "$generator" --condition -0.1,2 -o "$work/no"
 says "condition"
+expect 64 "a negative number where none can be" "$loragen" generate "$generator" --bits "$bits" --seed -1 -o "$work/no"
+says "[-]1"
 expect 64 "a negative guidance is refused as such" "$loragen" generate "$generator" --bits "$bits" --guidance -1 -o "$work/no"
 says "guidance must be at least 0"
 expect 64 "a misspelt command" "$loragen" genrate "$generator" --bits "$bits" -o "$work/no"

@@ -132,3 +132,16 @@ def test_a_closed_generator_says_so(generator, tmp_path, corpus):
         assert mean.method == "mean"
     with pytest.raises(ValueError, match="closed"):
         mean.generate()
+
+
+def test_closing_in_the_middle_of_a_call_frees_nothing_under_it(generator, bits, tmp_path):
+    adapters = generator.generate(bits=bits)
+    expected = adapters[0].arrays()
+    copies = {name: array.copy() for name, array in expected.items()}
+    with ThreadPoolExecutor(4) as pool:
+        saved = [pool.submit(adapters[0].save, tmp_path / f"{index}.npz") for index in range(8)]
+        adapters.close()
+        assert all(future.result() is None for future in saved)
+    with pytest.raises(ValueError, match="closed"):
+        len(adapters)
+    assert all(numpy.array_equal(expected[name], copies[name]) for name in copies)

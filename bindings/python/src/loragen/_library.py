@@ -236,6 +236,11 @@ class Handle:
         self._release = getattr(load_library(), release)
         call(make, byref(self.pointer), *arguments)
 
+    @property
+    def _as_parameter_(self) -> c_void_p:
+        """What ctypes passes on for this, which the call then holds: close() in another thread frees nothing under it."""
+        return self.pointer
+
     def __del__(self) -> None:
         if getattr(self, "pointer", None):
             self._release(self.pointer)
@@ -253,8 +258,8 @@ class Owner:
     _handle: Handle | None
 
     @property
-    def _pointer(self) -> c_void_p:
-        return self._open.pointer
+    def _pointer(self) -> Handle:
+        return self._open
 
     @property
     def _open(self) -> Handle:
