@@ -5,8 +5,8 @@ import Tensor
 /// A file or folder under a temporary name, `.loragen-tmp-<hex>` beside the target that it becomes.
 ///
 /// It is locked (flock(2)) for as long as it is worked on. One that can be locked is nobody's: its process was killed, and
-/// the first writing of a process into a folder removes what it finds there of that kind. File systems without locks keep
-/// theirs.
+/// the first writing of a process into a folder removes what it finds there of that kind; not on file systems that other
+/// machines may share, whose locks this one might not see.
 final class Temporary {
     let path: String
     /// Open for as long as this is locked.
@@ -116,6 +116,16 @@ final class Temporary {
         return FileIdentity(path) == FileIdentity(descriptor: descriptor)
     }
 
+    /// Whether a folder is on a file system of this machine alone: ext, XFS, Btrfs, F2FS, ZFS, bcachefs, tmpfs, overlayfs
+    /// (statfs(2) has the numbers).
+    private static func isLocal(_ folder: String) -> Bool {
+        let local: Set<Int> = [
+            0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x2FC1_2FC1, 0xCA45_1A4E, 0x0102_1994, 0x794C_7630,
+        ]
+        var system = statfs()
+        return statfs(folder, &system) == 0 && local.contains(Int(system.f_type))
+    }
+
     /// Removes what killed processes left in a folder, once in a process.
     private static func sweep(_ folder: String) {
         if splitPath(folder).name.hasPrefix(AtomicFile.temporaryPrefix) { return }
@@ -124,7 +134,7 @@ final class Temporary {
             if folders.count >= 4096 { folders.removeAll() }
             return folders.updateValue(identity, forKey: folder) != identity
         }
-        guard isNew, let names = try? entries(of: folder) else { return }
+        guard isNew, isLocal(folder), let names = try? entries(of: folder) else { return }
         for name in names where name.hasPrefix(AtomicFile.temporaryPrefix) {
             let path = joinPath(folder, name)
             let descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
