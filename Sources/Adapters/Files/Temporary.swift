@@ -1,3 +1,4 @@
+import COnnxABI
 import Glibc
 import Synchronization
 import Tensor
@@ -122,8 +123,8 @@ final class Temporary {
         let local: Set<Int> = [
             0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x2FC1_2FC1, 0xCA45_1A4E, 0x0102_1994, 0x794C_7630,
         ]
-        var system = statfs()
-        return statfs(folder, &system) == 0 && local.contains(Int(system.f_type))
+        var system = [Int](repeating: 0, count: Int(LGO_STATFS_LONGS))
+        return lgo_statfs(folder, &system) == 0 && local.contains(system[0])
     }
 
     /// Removes what killed processes left in a folder, once in a process.
