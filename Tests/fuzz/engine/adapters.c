@@ -123,17 +123,12 @@ void fuzz_generator(struct input *input) {
     loragen_generator_free(generator);
 }
 
-/* Opened once, and freed at the end: LeakSanitizer does not see what Swift holds by tagged pointers. */
-static loragen_generator *generators[5];
-static void free_generators(void) {
-    for (int i = 0; i < 5; i++) { loragen_generator_free(generators[i]); }
-}
-
 /* Numbers of a request as they stand in the input, behind the generator's index: samples, steps, guidance, seed, the length
  * of the condition that is given; then the sampler's name, a zero, and bits or floats. */
 void fuzz_request(struct input *input) {
     static const char *const names[] = {"mlp-factors-bits", "cond-pdiff-factors-bits", "rpg-product-vector", "mean-factors-none",
                                         "nearest-factors-vector"};
+    static loragen_generator *generators[5];
     struct {
         int32_t samples, steps;
         float guidance;
@@ -144,9 +139,11 @@ void fuzz_request(struct input *input) {
     const unsigned chosen = input->bytes[0] % 5;
     char name[64];
     snprintf(name, sizeof name, "corpus/generator/%s", names[chosen]);
-    static int watched;
-    if (!watched++) { atexit(free_generators); }
-    if (!generators[chosen]) { must(loragen_generator_open(&generators[chosen], in_seeds(name)) == LORAGEN_OK, name); }
+    if (!generators[chosen]) {
+        keep(1);
+        must(loragen_generator_open(&generators[chosen], in_seeds(name)) == LORAGEN_OK, name);
+        keep(0);
+    }
     memcpy(&fields, input->bytes + 1, sizeof fields);
     const char *rest = (const char *)input->bytes + 1 + sizeof fields;
     char *text = as_text(rest, input->count - 1 - sizeof fields);

@@ -95,17 +95,15 @@ void fuzz_collection(struct input *input) {
 
 /* -------------------------------------------------------------------------------------------------------- training */
 
-static loragen_corpus *all[3];
-static void free_corpora(void) {
-    for (int i = 0; i < 3; i++) { loragen_corpus_free(all[i]); }
-}
-
 static const loragen_corpus *corpus(unsigned kind) {
     static const char *const names[] = {"training/bits.safetensors", "training/vector.safetensors",
                                         "training/none.safetensors"};
-    static int watched;
-    if (!watched++) { atexit(free_corpora); }
-    if (!all[kind]) { must(loragen_corpus_open(&all[kind], in_seeds(names[kind])) == LORAGEN_OK, names[kind]); }
+    static loragen_corpus *all[3];
+    if (!all[kind]) {
+        keep(1);
+        must(loragen_corpus_open(&all[kind], in_seeds(names[kind])) == LORAGEN_OK, names[kind]);
+        keep(0);
+    }
     return all[kind];
 }
 
