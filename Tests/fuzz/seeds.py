@@ -219,8 +219,8 @@ def generators(work):
         seed("settings", f"{method}-{space}", f"{method} {preset}", json.dumps(settings))
     for preset, settings in (
         ("nlp-small", {"autoencoderSteps": 2, "steps": 2, "timesteps": 8, "samplingSteps": 2, "autoencoderBatch": 2, "batch": 2}),
-        ("vision", {"autoencoderSteps": 2, "steps": 2, "timesteps": 8, "samplingSteps": 2}),
-        ("pdiff", {"autoencoderSteps": 2, "steps": 2, "timesteps": 8, "samplingSteps": 2}),
+        ("vision", {"autoencoderSteps": 2, "steps": 2, "timesteps": 8, "samplingSteps": 2, "autoencoderBatch": 2, "batch": 2}),
+        ("pdiff", {"autoencoderSteps": 2, "steps": 2, "timesteps": 8, "samplingSteps": 2, "autoencoderBatch": 2, "batch": 2}),
     ):
         seed("settings", f"cond-pdiff-{preset}", f"cond-pdiff {preset}", json.dumps(settings))
     big = {"denoiser": "convolution", "tokens": "within-layer", "tokenSize": 1048576, "channels": ",".join(["16384"] * 16),
