@@ -62,11 +62,7 @@ public final class Generator: @unchecked Sendable {
             throw LoragenError(.invalidArgument, "samples is \(request.samples); expected 1 to 1000000")
         }
         let draw = try Draw(request, self)
-        // Values, and for each tensor the views that a host is given.
-        let each = Double(4 * layout.valueCount) + 512 * Double(layout.tensors.count)
-        try Memory.require(
-            Double(request.samples) * each + Double(heldBytes(draw.sampling)),
-            for: "\(request.samples) samples of \(layout.valueCount) numbers")
+        try requireMemory(samples: request.samples, draw)
         let watch = Watch(progress, samples: request.samples)
         var adapters: [Adapter] = []
         for sample in 0..<request.samples { adapters.append(try draws(sample, sample, request, draw, watch)) }
@@ -77,7 +73,17 @@ public final class Generator: @unchecked Sendable {
     private func generate(
         _ request: GenerationRequest, _ sample: Int, _ progress: ProgressHandler?
     ) throws(LoragenError) -> Adapter {
-        try draws(sample, 0, request, try Draw(request, self), Watch(progress, samples: 1))
+        let draw = try Draw(request, self)
+        try requireMemory(samples: 1, draw)
+        return try draws(sample, 0, request, draw, Watch(progress, samples: 1))
+    }
+
+    /// Values, for each tensor the views that a host is given, and what making one of the samples holds.
+    private func requireMemory(samples: Int, _ draw: Draw) throws(LoragenError) {
+        let each = Double(4 * layout.valueCount) + 512 * Double(layout.tensors.count)
+        try Memory.require(
+            Double(samples) * each + Double(heldBytes(draw.sampling)),
+            for: "\(samples) samples of \(layout.valueCount) numbers")
     }
 
     /// Draws a sample, which is the `place`th that is reported.

@@ -106,9 +106,12 @@ import Testing
         expectFailure(.memory, "limit", "MiB") {
             try generator.write(ask, to: scratch("a"), format: .peft, memoryLimit: 1000)
         }
-        expectFailure(.unsupported, "onnx") { try generator.write(ask, to: scratch("a"), format: .onnx) }
+        expectFailure(.unsupported, "onnx") {
+            try generator.write(ask, to: scratch("a"), format: .onnx, memoryLimit: 64 << 20)
+        }
         expectFailure(.unsupported, "portable") {
-            try generator.write(ask, to: scratch("a"), format: .peft, options: WriteOptions(form: .portable))
+            try generator.write(
+                ask, to: scratch("a"), format: .peft, options: WriteOptions(form: .portable), memoryLimit: 64 << 20)
         }
         for format in [AdapterFormat.peft, .safetensors] {
             expectFailure(.cancelled) { try generator.write(ask, to: scratch("a"), format: format) { _ in true } }
