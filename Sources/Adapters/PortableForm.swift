@@ -70,8 +70,9 @@ extension Adapter {
                 .unsupported, "a portable adapter of \(count) layers has more than \(Layout.moduleLimit) modules")
         }
         var modules = layout.modules
-        for (name, present) in layers where present.count < count {
-            guard let one = present.values.first else { continue }
+        let kinds = layers.sorted { precedes($0.key.name(layer: 0), $1.key.name(layer: 0)) }
+        for (name, present) in kinds where present.count < count {
+            guard let one = present.min(by: { $0.key < $1.key })?.value else { continue }
             if present.values.contains(where: { $0.inputs != one.inputs || $0.outputs != one.outputs }) {
                 throw LoragenError(
                     .unsupported,

@@ -98,8 +98,9 @@ enum ONNXExternalData {
         }
         let source = "\(path): metadata '\(AdapterFile.layoutKey)'"
         let layout = try Layout(json: JSON.parse(text, source: source), source: source)
-        if let extra = graph.initializers.keys.first(where: { layout.tensor($0.text) == nil }) {
-            throw LoragenError(.format, "\(path): initializer '\(shortened(extra.text))' is not in the file's layout")
+        let extra = graph.initializers.keys.map(\.text).filter { layout.tensor($0) == nil }.min(by: precedes)
+        if let extra {
+            throw LoragenError(.format, "\(path): initializer '\(shortened(extra))' is not in the file's layout")
         }
         var files: [String: MappedFile] = [:]
         for location in graph.locations {
