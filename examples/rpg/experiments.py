@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Four experiments with RPG on real adapters, each beside what it has to beat, measured by a real host.
+"""Five experiments with RPG on real adapters, each beside what it has to beat, measured by a real host.
 
     conditional     20 tasks that were not trained on, beside baselines, fine-tuned adapters and controls
     unconditional   50 checkpoints of one run: accuracy, and similarity against that of noise
     states          checkpoints of 1, 3 and 10 runs, with and without the permutation state
+    small           60, 100 and 160 training tasks, the defaults beside baselines
     speed           accuracy and time of the samplers
 
     python experiments.py                               # all; Ctrl-C, and the same command again to go on
@@ -28,12 +29,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import conditional
+import small
 import speed
 import states
 import unconditional
 from bench import HERE, ROOT, demo, loragen, measuring
 
-EXPERIMENTS = {"conditional": conditional, "unconditional": unconditional, "states": states, "speed": speed}
+EXPERIMENTS = {"conditional": conditional, "unconditional": unconditional, "states": states, "small": small,
+               "speed": speed}
 QUICK_SETTINGS = {"steps": 150, "batch": 16}
 
 

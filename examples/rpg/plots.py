@@ -92,6 +92,27 @@ def draw_states(result, factors, path):
     finish(figure, axes, path, "y")
 
 
+def draw_sizes(result, path):
+    """A line a method over the number of training tasks, wrong answers in percent; bars span the draws."""
+    sizes = list(result["sizes"])
+    figure, axes = plt.subplots(figsize=(7.5, 3.8))
+    colours = {"rpg": BLUE, "cond-pdiff": ORANGE, "kernel-ridge": INK, "mlp": GREEN}
+    for name in result["sizes"][sizes[0]]["rows"]:
+        rows = [result["sizes"][size]["rows"][name] for size in sizes]
+        wrong = 100 - np.array([row["mean"] for row in rows])
+        ends = 100 - np.array([[max(row["draws"]), min(row["draws"])] for row in rows]).T
+        axes.errorbar([int(size) for size in sizes], wrong, yerr=np.abs(ends - wrong), marker="o", ms=4, capsize=3, lw=1.2,
+                      color=colours.get(name, GREY), label=rows[0]["label"])
+    axes.axhline(100 - result["fine-tuned"], color=INK, lw=0.8, ls=":", label="fine-tuned")
+    axes.set_xticks([int(size) for size in sizes])
+    axes.set_xlabel("training tasks", fontsize=9.5, color=INK)
+    axes.set_ylabel("wrong answers, %", fontsize=9.5, color=INK)
+    axes.set_yscale("log")
+    axes.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    axes.legend(fontsize=8.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    finish(figure, axes, path, "y")
+
+
 def draw_speed(result, path):
     figure, axes = plt.subplots(figsize=(7.5, 4))
     for sampler, colour in (("ddpm", INK), ("ddim", BLUE), ("dpm-solver++", ORANGE)):

@@ -51,10 +51,9 @@ let baselineEntries: [MethodRegistry.Entry] = [
         RidgeMethod(size, order: 2)
     },
     .init(name: "kernel-ridge", presets: presets()) { _, size throws(LoragenError) in
-        size.examples * (size.values + size.conditions)
+        KernelRidge.weightCount(size)
     } workspace: { _, size throws(LoragenError) in
-        // Kernel, eigenvectors and LAPACK's room for them, in double.
-        16 * Double(size.examples) * Double(size.examples) + 8 * Double(size.examples) * Double(size.values)
+        KernelRidge.workspace(size)
     } make: { _, size, _ throws(LoragenError) in
         KernelRidgeMethod(size)
     },

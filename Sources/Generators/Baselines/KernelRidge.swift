@@ -19,6 +19,13 @@ final class KernelRidge: Module {
         width = ModuleBuffer(Tensor([1]))
     }
 
+    static func weightCount(_ size: ProblemSize) -> Int { size.examples * (size.values + size.conditions) }
+
+    /// Numbers that fitting holds: kernel, eigenvectors and LAPACK's room for them, in double.
+    static func workspace(_ size: ProblemSize) -> Double {
+        16 * Double(size.examples) * Double(size.examples) + 8 * Double(size.examples) * Double(size.values)
+    }
+
     func visit(_ visitor: ModuleVisitor<Float>) {
         visitor.buffer("conditions", conditions)
         visitor.buffer("coefficients", coefficients)

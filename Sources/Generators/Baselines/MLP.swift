@@ -66,7 +66,7 @@ final class MLPMethod: Method, Module, TrainingStage {
     }
 
     /// No function of the condition, and the mean of the vectors.
-    func becomeMean() throws(LoragenError) {
+    func rest() throws(LoragenError) {
         guard let data, let last = layers.last else { return }
         let mean = CombinedRows(meanOf: 0..<data.count, data.rows)
         var pieces: [Tensor<Float>] = []

@@ -4,20 +4,22 @@ extension RPG {
     /// Ours. What it changes against the published presets, and why: docs/rpg.md.
     private static let ours: JSONObject = [
         "space": "product", "factors": "raw", "normaliser": "global", "outputFrame": 8, "inputFrame": 4,
+        "start": "auto",
         "tokens": "flatten", "tokenSize": 1536, "position": "grid", "state": "auto",
         "recurrence": "residual-mamba", "width": 512, "outputWidth": 0, "stateSize": 32, "conditionWidth": 512,
         "conditionTokens": 0,
         "denoiser": "perceptron", "channels": "8,16,8", "kernel": 7, "denoiserWidth": 512, "blocks": 1, "dropout": 0.2,
         "steps": 1200, "batch": 64, "diffusionBatch": 0, "rate": 2e-3, "weightDecay": 0.05, "decay": 1.0, "warmUp": 100,
         "ema": 0.999, "clip": 1.0, "conditionDropout": 0.05, "conditionNoise": 0.1,
-        "patience": 10, "validationInterval": 100, "weights": "float32",
+        "patience": 4, "validationInterval": 100, "weights": "float32",
         "prediction": "sample", "schedule": "linear", "timesteps": 1000,
         "sampler": "dpm-solver++", "eta": 0.0, "stridedTimes": false, "samplingSteps": 10, "guidance": 1.0,
     ]
 
     /// The published recipe; presets differ in sizes and steps (the paper's tables 12 and 13).
     private static let published = ours.changing([
-        "space": "factors", "normaliser": "inside-tensor", "tokens": "within-layer", "recurrence": "mamba",
+        "space": "factors", "normaliser": "inside-tensor", "start": "none", "tokens": "within-layer",
+        "recurrence": "mamba",
         "conditionWidth": 1024, "denoiser": "convolution", "channels": "32,64,128,64,32", "dropout": 0.0,
         "stateSize": 128, "steps": 80_000, "batch": 16, "diffusionBatch": 1024, "rate": 3e-5, "weightDecay": 0.0,
         "warmUp": 0,

@@ -135,9 +135,9 @@ extension RPG {
         let step = max(1, 4096 / tokens.count)
         for first in stride(from: 0, to: streams.count, by: step) {
             let rows = first..<min(streams.count, first + step)
-            parts.append(
-                try vectors(
-                    conditions: conditions.slice(axis: 0, rows), streams: Array(streams[rows]), sampling: sampling))
+            let asked = conditions.slice(axis: 0, rows)
+            let drawn = try vectors(conditions: asked, streams: Array(streams[rows]), sampling: sampling)
+            parts.append(sum(drawn, around: around(asked, self.sampling(sampling))))
         }
         return .concatenate(parts, axis: 0)
     }

@@ -7,7 +7,7 @@ import Tensor
 final class RPG: Method, Module {
     static let entry = MethodRegistry.Entry(name: "rpg", presets: presets, streams: true) {
         settings, size throws(LoragenError) in
-        try shape(settings, size).configuration.parameterCount
+        try shape(settings, size).configuration.parameterCount + startCount(settings, size)
     } workspace: { settings, size throws(LoragenError) in
         try workspace(settings, size)
     } make: { settings, size, random throws(LoragenError) in
@@ -20,6 +20,10 @@ final class RPG: Method, Module {
     let prediction: Prediction
     /// nil without a denoiser: then a condition has one answer.
     let sampling: Sampling?
+    /// What the tokens are drawn around; nil for zero, the mean of all adapters.
+    let start: KernelRidge?
+    /// What is drawn counts 1, or 0 where the start alone did better on the validation tasks.
+    let share = ModuleBuffer<Float>(Tensor([1]))
     private let settings: Settings
 
     var module: any Module<Float> { self }
@@ -29,6 +33,7 @@ final class RPG: Method, Module {
         self.settings = settings
         let shape = try Self.shape(settings, size)
         tokens = shape.tokens
+        start = try Self.hasStart(settings, size) ? KernelRidge(size: size, values: size.values) : nil
         var random = random
         network = RPGNetwork(shape.configuration, positions: shape.positions, random: &random)
         let timesteps = try settings.integer("timesteps", 2...100_000)
@@ -46,10 +51,31 @@ final class RPG: Method, Module {
         self.sampling = shape.configuration.denoiser == .none ? nil : sampling
     }
 
-    func visit(_ visitor: ModuleVisitor<Float>) { network.visit(visitor) }
+    func visit(_ visitor: ModuleVisitor<Float>) {
+        network.visit(visitor)
+        visitor.child("start", start)
+        if start != nil { visitor.buffer("share", share) }
+    }
 
     func stages(_ data: TrainingData) throws(LoragenError) -> [any TrainingStage] {
-        [try TokenStage(self, data, settings)]
+        guard let start else { return [try TokenStage(self, data, settings)] }
+        // What is left to learn is what the start misses of tasks that it was not fitted to.
+        let vectors = try data.vectors
+        let predicted = try start.fit(data.conditions, vectors, tasks: data.tasks)
+        var rest = data
+        rest.rows = TensorRows(vectors - predicted, blocks: data.rows.blocks)
+        return [try TokenStage(self, rest, settings)]
+    }
+
+    /// What tokens are drawn around for conditions `[n, C]`, `[n, values]`; nil without a start.
+    func around(_ conditions: Tensor<Float>, _ sampling: Sampling) -> Tensor<Float>? {
+        // Without a condition it is the mean, zero; guidance goes on from there.
+        withoutGradients { start.map { $0(conditions) * (isGuided(sampling) ? sampling.guidance : 1) } }
+    }
+
+    /// The sum of both; `around` is the part of the whole that belongs to what was drawn.
+    func sum(_ drawn: Tensor<Float>, around: Tensor<Float>?) -> Tensor<Float> {
+        around.map { drawn * Double(share.value.item) + $0 } ?? drawn
     }
 }
 
@@ -103,6 +129,19 @@ extension RPG {
         return Shape(configuration: c, tokens: tokens, positions: positions)
     }
 
+    /// The most numbers, examples times values, that a start may keep.
+    private static let startLimit = 1 << 26
+
+    private static func hasStart(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Bool {
+        guard try settings.choice("start", ["none", "auto"]) == "auto", size.conditions > 0 else { return false }
+        let (count, overflow) = size.examples.multipliedReportingOverflow(by: size.values)
+        return !overflow && count <= startLimit
+    }
+
+    private static func startCount(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Int {
+        try hasStart(settings, size) ? KernelRidge.weightCount(size) : 0
+    }
+
     /// Numbers that one training step holds, roughly: the recurrent model's for all tokens of the batch, the denoiser's
     /// for those that were picked.
     static func workspace(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Double {
@@ -117,6 +156,8 @@ extension RPG {
             case .perceptron: 4 * c.tokenSize + (4 + 12 * c.blocks) * c.denoiserWidth
             case .none: 4 * c.tokenSize
             }
-        return sequence * Double(recurrent * c.width) + (picked > 0 ? min(picked, sequence) : sequence) * Double(maps)
+        let start = try hasStart(settings, size) ? KernelRidge.workspace(size) : 0
+        let recurrence = sequence * Double(recurrent * c.width)
+        return start + recurrence + (picked > 0 ? min(picked, sequence) : sequence) * Double(maps)
     }
 }

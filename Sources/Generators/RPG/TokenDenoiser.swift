@@ -114,6 +114,8 @@ final class PerceptronTokenDenoiser<E: Element>: TokenDenoiser {
     init(_ configuration: RPGConfiguration, random: inout Random) {
         size = configuration.tokenSize
         readout = Linear(inputs: configuration.outputWidth, outputs: size, random: &random)
+        // Both parts start as the zero function.
+        readout.weight.value = .pending(readout.weight.shape)
         perceptron = ResidualDenoiser(
             latentCount: size, conditionCount: configuration.outputWidth, width: configuration.denoiserWidth,
             blocks: configuration.blocks, dropout: configuration.dropout, random: &random)

@@ -12,6 +12,7 @@ final class TokenStage: TrainingStage {
     private let diffusionBatch: Int
     private let conditionDropout: Double
     private let conditionNoise: Double
+    private(set) var skillAtRest = 0.0
 
     var module: any Module<Float> { model.network }
     var cost: Double {
@@ -36,7 +37,14 @@ final class TokenStage: TrainingStage {
         optimisation = try Optimisation(settings, warmUp: settings.integer("warmUp", 0...1_000_000))
     }
 
-    func prepare() {}
+    func prepare() throws(LoragenError) {
+        let sampling = model.sampling(nil)
+        guard let start = model.around(data.validationConditions, sampling), start.shape[0] > 0 else { return }
+        skillAtRest = try data.skill(start) ?? 0
+    }
+
+    /// Leaves the start alone.
+    func rest() { if model.start != nil { model.share.value = Tensor([0]) } }
 
     func loss(step: Int) throws(LoragenError) -> Tensor<Float> {
         var random = Random(seed: data.seed, stream: Streams.noise, position: UInt64(step) << 32)

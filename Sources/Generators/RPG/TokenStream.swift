@@ -47,6 +47,9 @@ final class TokenStream {
     private let ready: RPG.ReadyDenoiser
     private var conditional: PrototypeBlocks
     private var unconditional: PrototypeBlocks?
+    /// Of all numbers, `[values]`; the tokens are drawn around it.
+    private let around: Tensor<Float>?
+    private var given = 0
     private var context: Tensor<Float>?
     private var freeContext: Tensor<Float>?
     /// Tokens before the block, and tokens of the block that are done.
@@ -58,6 +61,7 @@ final class TokenStream {
         self.sampling = model.sampling(sampling)
         atOnce = model.tokensAtOnce(self.sampling, memory: memory)
         ready = RPG.ReadyDenoiser(model)
+        around = model.around(condition, self.sampling)?.flattened()
         conditional = PrototypeBlocks(model, conditions: condition, streams: [random])
         if model.isGuided(self.sampling) {
             unconditional = PrototypeBlocks(model, conditions: .zeros(condition.shape), streams: [random])
@@ -84,13 +88,15 @@ final class TokenStream {
             places: rows.map { RPG.Place(random: random, token: start + $0) }, sampling: sampling, ready: ready
         ) { (step, steps) throws(LoragenError) in try progress(first * steps + step * rows.count, all) }
         done = rows.upperBound
-        return model.tokens.joined(values, from: first)
+        let piece = model.tokens.joined(values, from: first)
+        defer { given += piece.count }
+        return model.sum(piece, around: around?.slice(axis: 0, given..<given + piece.count))
     }
 }
 
 extension RPG {
     func streamMemory(_ sampling: Sampling?) -> Int? {
-        blockMemory(self.sampling(sampling)) + leastAtOnce * tokenMemory
+        blockMemory(self.sampling(sampling)) + leastAtOnce * tokenMemory + startMemory
     }
 
     func stream(
@@ -117,7 +123,7 @@ extension RPG {
     /// Tokens that are denoised together in `memory` bytes, 0 for no limit.
     fileprivate func tokensAtOnce(_ sampling: Sampling, memory: Int) -> Int {
         if memory == 0 { return Self.block }
-        return min(Self.block, max(leastAtOnce, (memory - blockMemory(sampling)) / max(1, tokenMemory)))
+        return min(Self.block, max(leastAtOnce, (memory - blockMemory(sampling) - startMemory) / max(1, tokenMemory)))
     }
 
     /// Convolutions give a token the same bytes in any company; products of matrices do with the same number of rows.
@@ -136,6 +142,9 @@ extension RPG {
         case .none: return 4 * 2 * c.tokenSize
         }
     }
+
+    /// Bytes for what the tokens are drawn around.
+    private var startMemory: Int { start == nil ? 0 : 8 * tokens.valueCount }
 
     /// Bytes for the prototypes of a block, and for what all tokens share.
     private func blockMemory(_ sampling: Sampling) -> Int {

@@ -58,7 +58,7 @@ final class StageRun {
         if step % settings.validationInterval == 0 || step == settings.steps { try look() }
     }
 
-    /// Leaves the weights that are to be kept: the best, or the mean if that is better; else the average, else the last.
+    /// Leaves the weights that are to be kept: the best, or what the stage is at rest if that is better; else the average, else the last.
     func finish() throws(LoragenError) {
         if let best {
             for (entry, value) in zip(parameters, best) { entry.parameter.value = value }
@@ -66,7 +66,7 @@ final class StageRun {
         } else {
             average?.exchange()
         }
-        if bestSkill < 0 { try stage.becomeMean() }
+        if bestSkill < stage.skillAtRest { try stage.rest() }
         optimiser.clearGradients()
         stage.module.setTraining(false)
     }

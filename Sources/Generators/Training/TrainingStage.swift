@@ -49,11 +49,15 @@ protocol TrainingStage: AnyObject {
     func loss(step: Int) throws(LoragenError) -> Tensor<Float>
     /// Skill on the validation tasks with the current weights; nil if the stage cannot be judged.
     func validationSkill() throws(LoragenError) -> Double?
-    /// Makes the weights give the mean of the vectors, whatever is asked for; called where no weights were better than
-    /// that on the validation tasks. A stage that cannot keeps its best.
-    func becomeMean() throws(LoragenError)
+    /// The skill of what the stage gives without having learned anything: that of the mean of the vectors, 0, unless it starts
+    /// from something better. Known after `prepare`.
+    var skillAtRest: Double { get }
+    /// Makes the weights give that, whatever is asked for; called where no weights were better on the validation tasks. A
+    /// stage that cannot keeps its best.
+    func rest() throws(LoragenError)
 }
 
 extension TrainingStage {
-    func becomeMean() {}
+    var skillAtRest: Double { 0 }
+    func rest() {}
 }

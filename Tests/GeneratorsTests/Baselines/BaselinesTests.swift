@@ -364,7 +364,7 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
         var data = example.data()
         data.rows = TensorRows(example.values + 3)
         _ = try mlp.stages(data)
-        try mlp.becomeMean()
+        try mlp.rest()
         for value in mlp(example.conditions).values { #expect(abs(value - 3) < 1e-5) }
     }
 
