@@ -59,8 +59,8 @@ func open(_ bytes: [UInt8]) throws(LoragenError) -> SafetensorsFile {
         #expect(try file.elements("codes", of: Int8.self) == Self.pattern(7).map { Int8(bitPattern: $0) })
         #expect(try file.elements("grüße/日本", of: Int16.self) == [0x0a03, 0x1811, 0x261f])
         #expect(try file.floats("empty") == [])
-        #expect(
-            failure { _ = try file.floats("codes") }.message.hasSuffix("'codes' is I8; expected F32, F16, BF16 or F64"))
+        let message = failure { _ = try file.floats("codes") }.message
+        #expect(message.contains("'codes' is I8; expected F32, F16, BF16, F64,"))
         #expect(failure { _ = try file.elements("codes", of: Int16.self) }.code == .format)
         #expect(contains(failure { _ = try file.require("none") }.message, "'none' is missing"))
         #expect(

@@ -45,6 +45,7 @@ let tinyRPG = """
                 let change: JSONObject = [
                     "recurrence": .string(recurrence.rawValue), "denoiser": .string(denoiser.rawValue),
                     "position": .string(position.rawValue), "width": 64, "tokenSize": 16, "state": "run",
+                    "start": "none",
                 ]
                 let model = try Self.model("default", change)
                 let counted = try RPG.entry.weightCount(Self.settings("default", change), Self.size)
@@ -124,6 +125,10 @@ let tinyRPG = """
         let n = model.tokens.count
         #expect(n == 9 + 18 + 18)
         var random = Random(seed: 4)
+        // Ours starts as the zero function.
+        for entry in model.network.namedParameters where entry.name.hasSuffix("readout.weight") {
+            entry.parameter.value = random.normal(entry.parameter.shape)
+        }
         let prototypes: Tensor<Float> = random.normal([200, model.configuration.outputWidth])
         let places = (0..<200).map { RPG.Place(random: Random(seed: 9, stream: 3), token: $0) }
         let sampling = Sampling(sampler: DDIM(eta: 0.5), steps: 4, guidance: 1)

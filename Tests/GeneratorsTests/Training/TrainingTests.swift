@@ -320,7 +320,9 @@ private let stopping = #"{"rate": 0, "ema": 0, "validationInterval": 5, "patienc
         options.checkpoint = nil
         try FileManager.default.copyItem(atPath: digits, toPath: scratch("digits"))
         let corpus = try Corpus(path: scratch("digits"))
-        expectFailure(.invalidArgument, "corpus") { try train(scratch.path + "/./digits", options, corpus: corpus) }
+        expectFailure(.invalidArgument, "digits: it is what is read") {
+            try train(scratch.path + "/./digits", options, corpus: corpus)
+        }
         #expect(try contents(scratch("digits")) == contents(digits))
     }
 
