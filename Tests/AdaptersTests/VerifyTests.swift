@@ -83,6 +83,10 @@ import Testing
                 "is [4, 8]; the adapter needs [8, 8]"
             ),
             (try module("model.layers.5.self_attn.q_proj"), "missing-module", "'model.layers.0.self_attn.q_proj'"),
+            (
+                try module("model.language_model.layers.0.self_attn.q_proj"), "missing-module",
+                "begin with 'model.language_model.', the base model's with 'model.'"
+            ),
         ]
         var writer = SafetensorsWriter()
         var shards: JSONObject = [:]

@@ -215,12 +215,17 @@ struct AdapterCheck {
             }
         }
         if !missing.isEmpty {
-            let hint = missing.lazy.compactMap(\.1).first.map { "; the base model has '\($0)', for example" } ?? ""
+            let near = missing.lazy.compactMap { name, nearest in nearest.map { (name, $0) } }.first
+            let hint = near.map { "; the base model has '\($0.1)', for example" } ?? ""
+            let cause =
+                near.flatMap { otherPrefix($0.0, $0.1) }.map {
+                    "Their names begin with \($0.0), the base model's with \($0.1): "
+                } ?? ""
             add(
                 .error, "missing-module",
                 "\(missing.count) of \(modules.count) modules are not in the base model\(hint). PEFT would leave them out without "
-                    + "a word, servers would refuse the adapter. It is for another model, its names need another prefix, or the "
-                    + "library that trained it renames the checkpoint's weights on loading",
+                    + "a word, servers would refuse the adapter. \(cause.isEmpty ? "It" : cause + "it") is for another model, its names need another prefix, or "
+                    + "the library that trained it renames the checkpoint's weights on loading",
                 missing.map(\.0))
         }
         if !inexact.isEmpty {
@@ -339,4 +344,22 @@ struct AdapterCheck {
             add(.warning, "host", "\(verdict.host) \(what): \(verdict.reason)")
         }
     }
+}
+
+/// The parts in which two paths differ before they end alike, 'model.language_model.' and 'model.'; nil when their last two
+/// parts differ, or nothing does.
+private func otherPrefix(_ a: String, _ b: String) -> (String, String)? {
+    var (left, right) = (a.split(separator: "."), b.split(separator: "."))
+    var shared = 0
+    while let last = left.last, last == right.last {
+        left.removeLast()
+        right.removeLast()
+        shared += 1
+    }
+    // Another number is another layer, and not another prefix.
+    guard shared >= 2, left != right, left.last.flatMap({ nameIndex($0) }) == nil else { return nil }
+    func quoted(_ parts: [Substring]) -> String {
+        parts.isEmpty ? "nothing" : "'" + parts.joined(separator: ".") + ".'"
+    }
+    return (quoted(left), quoted(right))
 }

@@ -133,7 +133,10 @@ extension RPG {
     private static let startLimit = 1 << 26
 
     private static func hasStart(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Bool {
-        guard try settings.choice("start", ["none", "auto"]) == "auto", size.conditions > 0 else { return false }
+        // Generators were written without the setting before there was one.
+        guard settings.values["start"] != nil, try settings.choice("start", ["none", "auto"]) == "auto",
+            size.conditions > 0
+        else { return false }
         let (count, overflow) = size.examples.multipliedReportingOverflow(by: size.values)
         return !overflow && count <= startLimit
     }

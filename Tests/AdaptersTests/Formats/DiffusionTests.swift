@@ -44,7 +44,8 @@ import Testing
         (
             .stableDiffusionXL, "text_encoder_2.text_model.encoder.layers.31.mlp.fc2",
             "lora_te2_text_model_encoder_layers_31_mlp_fc2"
-        ), (.flux, "transformer.transformer_blocks.7.attn.to_add_out", "lora_unet_double_blocks_7_txt_attn_proj"),
+        ), (.stableDiffusionXL, "text_encoder_2.text_projection", "lora_te2_text_projection"),
+        (.flux, "transformer.transformer_blocks.7.attn.to_add_out", "lora_unet_double_blocks_7_txt_attn_proj"),
         (.flux, "transformer.transformer_blocks.18.ff_context.net.0.proj", "lora_unet_double_blocks_18_txt_mlp_0"),
         (.flux, "transformer.single_transformer_blocks.37.proj_out", "lora_unet_single_blocks_37_linear2"),
         (.flux, "transformer.single_transformer_blocks.0.norm.linear", "lora_unet_single_blocks_0_modulation_lin"),

@@ -20,6 +20,7 @@ enum FlatName {
         "time_embed", "label_emb", "op", "out",
         // CLIP
         "text_model", "encoder", "layers", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj", "mlp", "fc1", "fc2",
+        "text_projection",
     ].map { Array($0.utf8) }.sorted { $0.count > $1.count }
 
     static func flat(_ path: String) -> String { String(path.map { $0 == "." ? "_" : $0 }) }
