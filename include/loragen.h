@@ -282,8 +282,8 @@ typedef struct loragen_adapters loragen_adapters;
 loragen_status generate_lora(loragen_adapters **out, const loragen_generator *generator,
                              const loragen_request *request);
 
-/* Reads an adapter: a PEFT or mlx-lm folder, a GGUF, .onnx_adapter, diffusers or kohya file of any origin, or a .safetensors, .onnx or .npz file that
- * this library wrote. The file's first bytes tell which. */
+/* Reads an adapter: a PEFT or mlx-lm folder, a GGUF, .onnx_adapter, diffusers or kohya file of any origin, or a
+ * .safetensors, .onnx or .npz file that this library wrote. The file's first bytes tell which. */
 loragen_status loragen_adapters_open(loragen_adapters **out, const char *path);
 
 /* The same, with the base model where a format needs it; `base` is what loragen_save_options says of it, or NULL. */
@@ -351,9 +351,9 @@ typedef struct loragen_save_options {
     {sizeof(loragen_save_options), LORAGEN_FLOAT32, 0, NULL, LORAGEN_NAMING_OLIVE, 0, 0, NULL}
 
 /* Writes one sample. A file at `path` is replaced as a whole, or left as it is; so are the adapter's own files in a folder
- * that exists, and others stay (where it holds folders, or is a link, one by one, weights first). What the sample was read from, or the file of its
- * generator, is never written over, whatever links lead there: LORAGEN_INVALID_ARGUMENT, as for every call that reads one
- * path and writes another. `options` may be NULL. */
+ * that exists, and others stay (where it holds folders, or is a link, one by one, weights first). What the sample was
+ * read from, or the file of its generator, is never written over, whatever links lead there: LORAGEN_INVALID_ARGUMENT, as
+ * for every call that reads one path and writes another. `options` may be NULL. */
 loragen_status loragen_adapters_save(const loragen_adapters *adapters, size_t sample, const char *path, int32_t format,
                                      const loragen_save_options *options);
 
@@ -453,7 +453,8 @@ typedef struct loragen_apply_options {
 #define LORAGEN_APPLY_OPTIONS_INIT {sizeof(loragen_apply_options), LORAGEN_APPLY_MERGE, 1.0, NULL, NULL, NULL, 0}
 
 /* Applies the adapter at `adapter` (any format) to the model at `model` and writes the model to `target`, a file or folder
- * like it and never one of those that are read. The memory that it takes is the adapter's and a part of one weight's. `options` may be NULL. */
+ * like it and never one of those that are read. The memory that it takes is the adapter's and a part of one weight's.
+ * `options` may be NULL. */
 loragen_status loragen_apply(const char *model, const char *adapter, const char *target,
                              const loragen_apply_options *options);
 

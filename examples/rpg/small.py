@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Few tasks: the digits corpus cut to 60, 100 and 160 training tasks, three draws each; defaults as they are."""
+"""Few tasks: the digits corpus cut to 60, 100 and 160 training tasks, three draws each, and all 512; defaults as they are."""
 import json
 
 import numpy as np
@@ -9,8 +9,7 @@ from safetensors.numpy import save_file
 import plots
 from bench import Contender, demo, fresh, loragen, measuring, train
 
-SIZES = (60, 100, 160)
-DRAWS = 3
+DRAWS = {60: 3, 100: 3, 160: 3, 512: 1}
 BASELINES = [
     Contender("nearest", "mean of neighbours, product space", "nearest"),
     Contender("ridge-pairs", "ridge on pairs, product space", "ridge-pairs"),
@@ -44,13 +43,13 @@ def cut(size, draw, path):
 
 def run(run):
     """The result, as it is stored."""
-    sizes, draws = (SIZES[:1], 1) if run.quick else (SIZES, DRAWS)
+    sizes = {60: 1} if run.quick else DRAWS
     tasks = [entry.bits for entry in loragen.Corpus(measuring.CORPUS) if entry.split == loragen.Split.TEST]
     adapters = fresh(run.out / "adapters" / "small")
     loragen.Corpus(measuring.CORPUS).unpack(adapters / "fine-tuned")
     jobs = list(measuring.jobs_of(Contender("fine-tuned", "fine-tuned"), tasks, adapters, None))
     skill = {}
-    for size in sizes:
+    for size, draws in sizes.items():
         for draw in range(draws):
             path = run.out / f"small-{size}-{draw}.corpus.safetensors"
             cut(size, draw, path)
@@ -74,7 +73,7 @@ def run(run):
 
     result = {"tasks": len(tasks), "sizes": {}, "skill on weights": skill, "settings of RPG": run.settings,
               "base": round(float(base.mean()), 3), "fine-tuned": row("fine-tuned", ["fine-tuned"])["mean"]}
-    for size in sizes:
+    for size, draws in sizes.items():
         def names(contender):
             return [f"small-{size}-{draw}-{contender.name}" for draw in range(draws)]
 
@@ -101,7 +100,7 @@ def lines(result):
     yield f"{'base model':36}" + f"{result['base']:20.2f}" * len(result["sizes"])
     for name, row in first["rows"].items():
         cells = [part["rows"][name] for part in result["sizes"].values()]
-        yield f"{row['label']:36}" + "".join(f"{cell['mean']:14.2f} ± {np.std(cell['draws'], ddof=1) if len(cell['draws']) > 1 else 0:3.2f}" for cell in cells)
+        yield f"{row['label']:36}" + "".join(cell_text(cell) for cell in cells)
     yield f"{'fine-tuned':36}" + f"{result['fine-tuned']:20.2f}" * len(result["sizes"])
     yield ""
     yield "Minus the best baseline, paired over the tasks, with its 95 % interval (bootstrap):"
@@ -109,6 +108,11 @@ def lines(result):
         for name, (mean, low, high) in part["minus best"].items():
             yield (f"    {size:>4} tasks  {part['rows'][name]['label']:24}{mean:+7.2f} [{low:+6.2f}, {high:+6.2f}]"
                    f"  against {first['rows'][part['best']]['label']}")
+
+
+def cell_text(row):
+    deviation = f" ± {np.std(row['draws'], ddof=1):3.2f}" if len(row["draws"]) > 1 else ""
+    return f"{row['mean']:13.2f}{deviation:7}"
 
 
 def draw(result, path):
