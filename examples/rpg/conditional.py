@@ -27,8 +27,8 @@ TRIPLES = [
     Contender("ridge-triples-product", "ridge on triples, product space"),
 ]
 # Chosen on the validation tasks.
-SETTINGS = {"tokens": "flatten", "tokenSize": 1536, "width": 512, "conditionWidth": 1024, "rate": 2e-3, "steps": 1200,
-            "batch": 64, "dropout": 0.2, "denoiserWidth": 512, "blocks": 1, "weightDecay": 0.01,
+SETTINGS = {"start": "none", "tokens": "flatten", "tokenSize": 1536, "width": 512, "conditionWidth": 1024, "rate": 2e-3,
+            "steps": 1200, "batch": 64, "dropout": 0.2, "denoiserWidth": 512, "blocks": 1, "weightDecay": 0.01,
             "conditionNoise": 0.0, "validationInterval": 200}
 QUICK = {"mean", "nearest", "ridge-pairs"}
 
