@@ -3,9 +3,9 @@
 #
 #   Tests/hosts/run_hosts.sh LIBDIR [GENERATOR CORPUS]
 #
-#   the library's symbols and dependencies, the layout of the C structs, hostile arguments (plain and under valgrind), short memory,
-#   behaviour as a guest, the C++, Python and Rust bindings, and the examples of all four languages and the command
-#   line, which must write the same bytes for the same request.
+#   the library's symbols and dependencies, the layout of the C structs, hostile arguments (plain and under valgrind), the
+#   fuzzers' seeds and findings under valgrind, short memory, behaviour as a guest, the C++, Python and Rust bindings, and the
+#   examples of all four languages and the command line, which must write the same bytes for the same request.
 #
 # GENERATOR takes bits and was trained on CORPUS; without them a small corpus and a ridge generator are made.
 # WITHOUT="valgrind rust" leaves parts out; KILLS=200 ends each command that writes so often, as before a release.
@@ -18,6 +18,7 @@ fi
 lib=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
+fuzz=$root/Tests/fuzz
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cli=$lib/../bin/loragen
@@ -79,6 +80,7 @@ part "layout of the structs" gcc -std=c11 -Wall -Wextra -pedantic -Werror -fsynt
     gcc -std=c99 -g -Wall -Wextra -pedantic -Werror "$here/hostile.c" -o "$work/hostile" $flags -lm
     gcc -std=gnu11 -g -Wall -Wextra -Werror -I"$root/include" "$here/embedding.c" -o "$work/embedding" \
         -ldl -lpthread -lm
+    gcc -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Werror "$fuzz/replay.c" "$fuzz"/engine/*.c -o "$work/replay" $flags -lm
     g++ -std=c++17 -g -Wall -Wextra -pedantic -Werror "$here/binding.cpp" -o "$work/binding" $flags -lpthread
 }
 part "hostile arguments" "$work/hostile" "$generator" "$corpus" "$(fresh)"
@@ -86,6 +88,12 @@ if wanted valgrind; then
     part "hostile arguments under valgrind" valgrind -q --error-exitcode=9 --leak-check=full \
         --suppressions="$here/valgrind.supp" --errors-for-leak-kinds=definite --show-leak-kinds=definite \
         "$work/hostile" "$generator" "$corpus" "$(fresh)"
+    folder=$(fresh)
+    for target in "$fuzz"/corpus/*; do mkdir "$folder/${target##*/}"; done
+    cp -r "$fuzz"/manifest/* "$folder/manifest"
+    part "the fuzzers' seeds and findings under valgrind" valgrind -q --error-exitcode=9 --leak-check=full \
+        --suppressions="$here/valgrind.supp" --suppressions="$fuzz/replay.supp" --errors-for-leak-kinds=definite \
+        --show-leak-kinds=definite "$work/replay" "$folder" "$fuzz" "$fuzz"/corpus/*/* "$fuzz"/findings/*/*
 fi
 part "short memory" python3 "$here/short_memory.py" "$generator" "$corpus" "$(fresh)" --rooms 1,40,64,128,192,256,512,1024
 part "guest" "$work/embedding" "$lib/libloragen.so.0" "$generator" "$corpus" "$(fresh)"
