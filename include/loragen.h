@@ -33,9 +33,12 @@
  *   Memory     Sizes are computed before memory is taken, and what the process cannot have (of the machine, its control
  *              group, its address space) is LORAGEN_MEMORY; so is any call that takes memory when less than 48 MiB could
  *              be mapped (and, once, 128 MiB of addresses for products of matrices, which take memory as they are used).
- *              What no library can promise: small objects are made by Swift's runtime, which ends the process when
- *              malloc() fails, as it can when another thread takes the rest in the middle of a call; and where the system
- *              has promised more memory than there is, it ends a process without asking.
+ *              An allocation of numbers, a file's mapping or a thread that fails once in the middle of a call is tried
+ *              again, done without, or LORAGEN_MEMORY. What no library can promise: small objects are made by Swift's
+ *              runtime, which ends the process when malloc() fails, as it can when another thread takes the rest in the
+ *              middle of a call; so does training, generating and the doctor's arithmetic where numbers find no memory
+ *              even when asked for twice; and where the system has promised more than there is, it ends a process
+ *              without asking.
  *   Text       All strings are UTF-8.
  */
 #ifndef LORAGEN_H
@@ -149,7 +152,8 @@ typedef struct loragen_corpus_entry {
 loragen_status loragen_corpus_open(loragen_corpus **out, const char *path);
 
 /* Checks a corpus and hands every problem to `problem` (file, line and field are in the message); returns LORAGEN_OK if
- * there is none, else the status of the first. A non-zero return of the callback stops the check. */
+ * there is none, else the status of the first. A non-zero return of the callback stops the check; so does LORAGEN_MEMORY,
+ * which is no problem of the corpus and not handed on. */
 loragen_status loragen_corpus_check(const char *path, int32_t (*problem)(const char *message, void *payload),
                                     void *payload);
 

@@ -11,7 +11,7 @@ extension Adapter {
         let part = part ?? LoRAPart(base: base)
         switch try PathKind.of(path) {
         case nil: throw LoragenError(.io, "\(path): there is no such file or folder")
-        case .folder where MLXFolder.isOne(path): return try MLXFolder.read(path: path)
+        case .folder where try MLXFolder.isOne(path): return try MLXFolder.read(path: path)
         case .folder: return try PEFTFolder.read(path: path, part: part, note: note)
         default: break
         }

@@ -125,7 +125,7 @@ public func loragen_adapters_dlpack(
         return status { () throws(LoragenError) in throw nullArgument("out") }
     }
     out.pointee = nil
-    return status { () throws(LoragenError) in
+    return work { () throws(LoragenError) in
         let box = try object(adapters, "adapters", as: AdaptersBox.self)
         let tensor = try box.tensor(sample, index)
         let managed = UnsafeMutablePointer<capi_dlpack>.allocate(capacity: 1)

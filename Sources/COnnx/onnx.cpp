@@ -8,6 +8,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -30,11 +31,14 @@ void report(const char *what, char *message, size_t size) noexcept {
     message[size - 1] = '\0';
 }
 
-// Runs `body` and turns every exception into a message.
+// Runs `body` and turns every exception into a status and a message.
 template <class Body> int32_t guarded(char *message, size_t size, Body body) noexcept {
     try {
         body();
         return 0;
+    } catch (const std::bad_alloc &error) {
+        report(error.what(), message, size);
+        return LGO_NO_MEMORY;
     } catch (const std::exception &error) {
         report(error.what(), message, size);
     } catch (...) {

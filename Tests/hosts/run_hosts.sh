@@ -81,6 +81,7 @@ part "layout of the structs" gcc -std=c11 -Wall -Wextra -pedantic -Werror -fsynt
     gcc -std=gnu11 -g -Wall -Wextra -Werror -I"$root/include" "$here/embedding.c" -o "$work/embedding" \
         -ldl -lpthread -lm
     gcc -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Werror "$fuzz/replay.c" "$fuzz"/engine/*.c -o "$work/replay" $flags -lm
+    g++ -std=c++17 -O1 -g -Wall -Wextra -Werror -shared -fPIC "$here/failing.cpp" -o "$work/failing.so"
     g++ -std=c++17 -g -Wall -Wextra -pedantic -Werror "$here/binding.cpp" -o "$work/binding" $flags -lpthread
 }
 part "hostile arguments" "$work/hostile" "$generator" "$corpus" "$(fresh)"
@@ -96,6 +97,8 @@ if wanted valgrind; then
         --show-leak-kinds=definite "$work/replay" "$folder" "$fuzz" "$fuzz"/corpus/*/* "$fuzz"/findings/*/*
 fi
 part "short memory" python3 "$here/short_memory.py" "$generator" "$corpus" "$(fresh)" --rooms 1,40,64,128,192,256,512,1024
+part "one allocation fails" env LD_PRELOAD="$work/failing.so" \
+    python3 "$here/short_memory.py" "$generator" "$corpus" "$(fresh)" --failing 8
 part "guest" "$work/embedding" "$lib/libloragen.so.0" "$generator" "$corpus" "$(fresh)"
 part "C++ binding" "$work/binding" "$generator" "$corpus" "$(fresh)"
 part "Python binding" python3 -m pytest -q --tb=short -p no:cacheprovider "$root/bindings/python"

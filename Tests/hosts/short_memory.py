@@ -1,19 +1,24 @@
 #!/usr/bin/env python3
 """Runs every call that works with memory in a process of its own, at a ladder of limits on the address space, and asks for
-one thing: the call returns. A status is fine at any limit, the end of the process at none; and a call that was refused
-left nothing behind.
+one thing: the call returns. It is refused with LORAGEN_MEMORY at the lowest limit and done at the highest; in between either
+is fine, the end of the process nowhere; and a call that was refused left nothing behind.
 
     short_memory.py GENERATOR CORPUS WORK [--calls NAME,...] [--rooms MIB,...] [--large]
+    LD_PRELOAD=failing.so short_memory.py GENERATOR CORPUS WORK --failing MOST [--calls NAME,...]
 
 The limit is what the process has mapped when the call begins, and a room beyond. GENERATOR is of CORPUS, WORK an empty
 folder; LORAGEN_LIBRARY names the library. --large makes adapters of 64 MiB beside them, whose calls end somewhere inside
-the ladder.
+the ladder. --failing sets no limit: one allocation fails (failing.cpp), each in turn, MOST of them where there are more; the
+call must be refused, or done with the same result. Needs NumPy, safetensors and onnx.
 """
 
 import argparse
+import ctypes
+import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -21,7 +26,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings/python/src"))
 import loragen  # noqa: E402
+from loragen import Apply, Format  # noqa: E402
+from killed import digest, make_model  # noqa: E402
 
+FUZZ = Path(__file__).resolve().parents[1] / "fuzz"
 ROOMS = [1, 4, 16, 32, 40, 48, 56, 64, 80, 96, 128, 160, 176, 180, 192, 208, 224, 240, 256, 288, 320, 384, 448, 512, 768, 1024]
 PAGE = resource.getpagesize()
 
@@ -77,6 +85,19 @@ def calls(generator: str, corpus: str, work: Path, has_large: bool) -> dict:
     drawn = lambda: loragen.Generator(generator).generate(bits=bits)  # noqa: E731
     first = str(next(path for path in sorted(Path(corpus).iterdir()) if path.is_dir()))
     none = lambda: None  # noqa: E731
+    model, graph, adapter = work / "model", work / "model.onnx", work / "adapter"
+    packed, made_onnx = FUZZ / "training/bits.safetensors", work / "out.onnx"
+
+    def copied():  # a folder without a manifest
+        shutil.copytree(first, out / "task")
+
+    def applied(mode, to, source=graph):
+        loragen.apply(source, None if mode is Apply.REMOVE else adapter, to, mode)
+
+    def removable():
+        applied(Apply.INJECT, work / "out-injected.onnx")
+        return work / "out-injected.onnx"
+
     table = {
         "generator_open": (none, lambda _: loragen.Generator(generator)),
         "generate": (opened, lambda g: g.generate(bits=bits)),
@@ -86,15 +107,38 @@ def calls(generator: str, corpus: str, work: Path, has_large: bool) -> dict:
         "adapters_open": (none, lambda _: loragen.Adapters(first)),
         "corpus_open": (none, lambda _: loragen.Corpus(corpus)),
         "corpus_check": (none, lambda _: loragen.Corpus.check(corpus)),
+        "corpus_check-packed": (none, lambda _: loragen.Corpus.check(packed)),
+        "corpus_init": (copied, lambda _: loragen.Corpus.init(out)),
         "corpus_unpack": (lambda: loragen.Corpus(corpus), lambda c: c.unpack(out)),
+        "generator_check": (opened, lambda g: g.check()),
+        "adapters_open_for": (none, lambda _: loragen.Adapters(adapter, base=model)),
+        "dlpack": (drawn, lambda a: next(iter(a[0].values())).__dlpack__()),
         "verify": (none, lambda _: loragen.verify(first)),
+        "verify-base": (none, lambda _: loragen.verify(adapter, model)),
+        "verify-onnx": (none, lambda _: loragen.verify(adapter, graph)),
         "doctor": (none, lambda _: loragen.doctor(corpus)),
         "nearest": (drawn, lambda a: loragen.nearest(a[0], corpus)),
         "compare": (drawn, lambda a: loragen.compare(a[0], a[0])),
-        "convert": (none, lambda _: loragen.convert(first, out, loragen.Format.SAFETENSORS)),
+        "merge": (none, lambda _: applied(Apply.MERGE, out, model)),
+        "merge-file": (none, lambda _: applied(Apply.MERGE, work / "out.safetensors", model / "model.safetensors")),
+        "merge-onnx": (none, lambda _: applied(Apply.MERGE, made_onnx)),
+        "unmerge": (none, lambda _: applied(Apply.UNMERGE, out, model)),
+        "inject": (none, lambda _: applied(Apply.INJECT, made_onnx)),
+        "inputs": (none, lambda _: applied(Apply.INPUTS, made_onnx)),
+        "remove": (removable, lambda injected: applied(Apply.REMOVE, made_onnx, injected)),
     }
-    for form in loragen.Format:
-        table[f"save-{form.name.lower()}"] = (drawn, lambda a, form=form: a[0].save(out, form))
+    # The formats that take some adapters only get one of those.
+    special = {Format.DIFFUSERS: ("diffusers", {}), Format.KOHYA: ("kohya", {"model": "sd1"}),
+               Format.GGUF: ("attention", {"base": "architecture=llama,heads=2,kv-heads=1"})}
+    for form in Format:
+        seed, more = special.get(form, (None, {}))
+        source = FUZZ / "corpus/adapter" / seed if seed else first
+        target = work / "out.npz" if form is Format.BY_SUFFIX else out
+        table[f"save-{form.name.lower()}"] = (
+            lambda source=source: loragen.Adapters(source),
+            lambda a, form=form, target=target, more=more: a[0].save(target, form, **more))
+        table[f"convert-{form.name.lower()}"] = (
+            none, lambda _, source=source, form=form, target=target, more=more: loragen.convert(source, target, form, **more))
     for method, preset, settings in [
         ("mean", None, None), ("ridge", None, None), ("kernel-ridge", None, None), ("nearest", None, None),
         ("mlp", None, {"steps": 4}), ("cond-pdiff", None, {"steps": 4, "timesteps": 20, "samplingSteps": 2}),
@@ -125,24 +169,67 @@ def mapped() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * PAGE
 
 
-def child(prepare, call, room: int) -> None:
-    """Ends the process with 0 when the call succeeded, 1 when it was refused for memory, 2 when Python itself had none, 5
-    when it was refused for another reason."""
+def outcome_of(call, made, results: list) -> int:
+    """0 when the call succeeded, 1 when it was refused for memory, 2 when Python itself had none, 3 when the library names a
+    defect of its own, 5 when it was refused for another reason."""
     try:
-        loragen.load_library()
-        made = prepare()
-        limit = mapped() + (room << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-        code = 0
+        results.append(call(made))
+    except loragen.LoragenError as error:
+        return 3 if isinstance(error, loragen.InternalError) else 1 if isinstance(error, loragen.OutOfMemoryError) else 5
+    except MemoryError:
+        return 2
+    return 0
+
+
+OUTCOMES = {0: "ok", 1: "refused", 2: "python", 5: "other"}
+
+
+def told(results: list) -> bytes:
+    """A digest of what the call returned, where that is for reading."""
+    shown = [str(result) for result in results if isinstance(result, (list, dict, loragen.Analysis))]
+    return hashlib.sha256("".join(shown).encode()).digest()
+
+
+def in_child(prepare, restrict, call) -> "tuple[str, int, bytes]":
+    """How the call ended in a process of its own, the number that `restrict` gave a function for, and what it told."""
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process == 0:
         try:
-            call(made)
-        except loragen.LoragenError as error:
-            code = 3 if isinstance(error, loragen.InternalError) else 1 if isinstance(error, loragen.OutOfMemoryError) else 5
-        except MemoryError:
-            code = 2
-        os._exit(code)
-    finally:
-        os._exit(4)
+            signal.alarm(120)
+            loragen.load_library()
+            made = prepare()
+            number = restrict()
+            results: list = []
+            code = outcome_of(call, made, results)
+            os.write(writing, struct.pack("q", number()) + told(results))
+            os._exit(code)
+        finally:
+            os._exit(4)
+    os.close(writing)
+    status = os.waitpid(process, 0)[1]
+    given = os.read(reading, 40)
+    os.close(reading)
+    ending = (signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status)
+              else OUTCOMES.get(os.WEXITSTATUS(status), "failed"))
+    return ending, struct.unpack("q", given[:8])[0] if given else 0, given[8:]
+
+
+def limited(room: int):
+    def restrict():
+        resource.setrlimit(resource.RLIMIT_AS, (mapped() + (room << 20), resource.RLIM_INFINITY))
+        return lambda: 0
+    return restrict
+
+
+def failing(at: int):
+    """One allocation fails, none with -1."""
+    def restrict():
+        library = ctypes.CDLL(None)
+        library.failing_start(ctypes.c_long(at), ctypes.c_long(at + 1))
+        library.failing_stop.restype = ctypes.c_long
+        return library.failing_stop
+    return restrict
 
 
 def left(work: Path) -> list:
@@ -165,38 +252,58 @@ def main() -> int:
     parser.add_argument("work", type=Path)
     parser.add_argument("--calls", type=lambda text: text.split(","))
     parser.add_argument("--rooms", type=lambda text: [int(room) for room in text.split(",")], default=ROOMS)
+    parser.add_argument("--failing", type=int, metavar="MOST")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args()
+    make_model(given.work)
     if given.large:
         large(given.work)
     failures = 0
+
+    def run(name, prepare, call, restrict, allowed, where) -> "tuple[str, int, object]":
+        """How it ended, the number of allocations, and all that came of it."""
+        nonlocal failures
+        ending, number, told = in_child(prepare, restrict, call)
+        if ending not in allowed or left(given.work):
+            failures += 1
+            print(f"FAIL  {name}: {ending} {where}; left behind: {left(given.work)}")
+        made = [path for path in sorted(given.work.iterdir()) if path.name.startswith(("out", ".loragen"))]
+        written = [(path.name, digest(path)) for path in made]
+        for path in made:
+            clear(path)
+        return ending, number, (told, written)
+
     for name, (prepare, call) in calls(given.generator, given.corpus, given.work, given.large).items():
         if given.calls and name not in given.calls:
             continue
-        outcomes = []
-        for room in given.rooms:
-            process = os.fork()
-            if process == 0:
-                signal.alarm(120)
-                child(prepare, call, room)
-            status = os.waitpid(process, 0)[1]
-            if os.WIFSIGNALED(status):
-                outcome = signal.Signals(os.WTERMSIG(status)).name
-            else:
-                outcome = {0: "ok", 1: "refused", 2: "python", 5: "other"}.get(os.WEXITSTATUS(status), "failed")
-            if outcome not in ("ok", "refused", "python", "other") or left(given.work):
+        if given.failing:
+            if name == "generate-billion":
+                continue
+            _, count, expected = run(name, prepare, call, failing(-1), ("ok",), "with nothing to fail")
+            numbers = sorted({i * count // given.failing for i in range(given.failing)}) if count > given.failing else range(count)
+            endings = []
+            for at in numbers:
+                where = f"where allocation {at} of {count} fails"
+                ending, _, found = run(name, prepare, call, failing(at), ("ok", "refused"), where)
+                endings.append(ending)
+                if ending == "ok" and found != expected:
+                    failures += 1
+                    print(f"FAIL  {name}: another result {where}")
+            if given.verbose:
+                print(name, f"{count} allocations, {len(endings)} failed: {endings.count('ok')} ok, "
+                      f"{endings.count('refused')} refused", flush=True)
+            if count == 0:
                 failures += 1
-                print(f"FAIL  {name}: {outcome} with {room} MiB; left behind: {left(given.work)}")
-            outcomes.append(outcome)
-            for path in given.work.iterdir():
-                if path.name.startswith("out") or path.name.startswith(".loragen"):
-                    clear(path)
+                print(f"FAIL  {name}: no allocation was seen")
+            continue
+        endings = [run(name, prepare, call, limited(room), ("ok", "refused", "python", "other"), f"with {room} MiB")[0]
+                   for room in given.rooms]
         if given.verbose:
-            print(name, " ".join(f"{room}:{outcome}" for room, outcome in zip(given.rooms, outcomes)), flush=True)
-        # What the last room, the largest, is not enough for was never called.
-        if outcomes[-1] not in ("ok", "other") and name != "generate-billion":
-            print(f"FAIL  {name}: {outcomes[-1]} also with {given.rooms[-1]} MiB")
+            print(name, " ".join(f"{room}:{ending}" for room, ending in zip(given.rooms, endings)), flush=True)
+        # A call that the least room does not refuse, or that the largest does not let through, proves nothing.
+        if endings[0] != "refused" or endings[-1] != ("refused" if name == "generate-billion" else "ok"):
+            print(f"FAIL  {name}: {endings[0]} with {given.rooms[0]} MiB, {endings[-1]} with {given.rooms[-1]}")
             failures += 1
     return 1 if failures else 0
 

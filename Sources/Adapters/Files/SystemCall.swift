@@ -13,9 +13,17 @@ func systemMessage(_ number: Int32) -> String {
 }
 
 extension LoragenError {
-    /// An `.io` error: what was tried, on which path, and what the system said.
+    /// An `.io` error, `.memory` where the system has none: what was tried, on which path, and what the system said.
     static func system(_ action: String, _ path: String, _ number: Int32) -> LoragenError {
-        LoragenError(.io, "\(path): \(action): \(systemMessage(number))")
+        LoragenError(number == ENOMEM ? .memory : .io, "\(path): \(action): \(systemMessage(number))")
+    }
+}
+
+/// What the body returns, `nil` where it throws. Short memory is thrown on: it says nothing about a file.
+func attempt<T>(_ body: () throws(LoragenError) -> T) throws(LoragenError) -> T? {
+    do throws(LoragenError) { return try body() } catch {
+        if error.code == .memory { throw error }
+        return nil
     }
 }
 

@@ -10,9 +10,9 @@ enum MLXFolder {
     }
 
     /// Whether the folder's config is mlx-lm's; false also where it cannot be read, which PEFT's reader reports.
-    static func isOne(_ path: String) -> Bool {
-        guard let json = try? JSON.read(path: joinPath(path, PEFTConfig.fileName)) else { return false }
-        return isConfig(json)
+    static func isOne(_ path: String) throws(LoragenError) -> Bool {
+        let json = try attempt { () throws(LoragenError) in try JSON.read(path: joinPath(path, PEFTConfig.fileName)) }
+        return json.map(isConfig) ?? false
     }
 
     /// Throws `.io`; `.format` for a config or tensors that are not mlx-lm's, `.unsupported` for its other kinds of training;

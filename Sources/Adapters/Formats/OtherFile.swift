@@ -3,17 +3,19 @@ import Tensor
 /// Files with an adapter's suffix that are something else: what a folder of adapters has beside them.
 public enum OtherFile {
     /// What a file is that could not be read as an adapter: "a generator", "a GGUF model"; `nil` when it is an adapter that
-    /// is damaged or not supported, or when nobody can tell.
-    public static func kind(of path: String) -> String? {
-        guard let file = try? MappedFile(path: path) else { return nil }
+    /// is damaged or not supported, or when nobody can tell. Throws `.memory`.
+    public static func kind(of path: String) throws(LoragenError) -> String? {
+        guard let file = try attempt({ () throws(LoragenError) in try MappedFile(path: path) }) else { return nil }
         if GGUFFile.isOne(file.bytes) {
-            guard let gguf = try? GGUFFile(file: file) else { return nil }
+            guard let gguf = try attempt({ () throws(LoragenError) in try GGUFFile(file: file) }) else { return nil }
             let type = gguf.values["general.type"]?.string ?? "model"
             return type == "adapter" ? nil : "a GGUF \(shortened(type))"
         }
         if path.hasSuffix(".onnx") { return "an ONNX model" }
         if ZipFile.isOne(file.bytes) { return nil }
-        guard let tensors = try? SafetensorsFile(file: file), !tensors.tensors.isEmpty else { return nil }
+        guard let tensors = try attempt({ () throws(LoragenError) in try SafetensorsFile(file: file) }),
+            !tensors.tensors.isEmpty
+        else { return nil }
         if let format = tensors.metadata["format"], format.hasPrefix("loragen.") {
             return "a \(shortened(String(format.dropFirst("loragen.".count)))) of this library"
         }

@@ -17,8 +17,11 @@ extern "C" {
 #endif
 
 // Raised with every change below; the caller refuses another one.
-#define LGO_ABI 1
+#define LGO_ABI 2
 LGO_API int32_t lgo_abi(void);
+
+// A status where memory ran out; -1 is any other failure.
+#define LGO_NO_MEMORY (-2)
 
 // Strings are UTF-8 with a length and need no NUL at the end.
 typedef struct lgo_string {
@@ -42,7 +45,8 @@ typedef struct lgo_property {
 
 // Builds a model (IR 8, opset 17) with one initializer for each tensor and an Identity node to a graph output
 // "<name>:out", so that a session can open it; runs onnx::checker; serialises. On success returns 0 and *out, *size;
-// release *out with lgo_free. On failure returns -1, and the cause in `message` (NUL at the end, cut off if need be).
+// release *out with lgo_free. On failure returns -1 or LGO_NO_MEMORY, and the cause in `message` (NUL at the end, cut off
+// if need be).
 LGO_API int32_t lgo_build(const lgo_tensor *tensors, size_t tensor_count, const lgo_property *properties,
                           size_t property_count, lgo_string producer, void **out, size_t *size, char *message,
                           size_t message_size);

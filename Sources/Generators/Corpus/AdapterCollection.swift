@@ -39,6 +39,7 @@ public struct AdapterCollection: Sendable {
             let hasManifest = access("\(path)/\(Corpus.manifestName)", F_OK) == 0
             var source: (any CorpusSource)?
             do throws(LoragenError) { source = try FolderSource(walk) } catch {
+                if error.code == .memory { throw error }
                 if hasManifest || walk.found.isEmpty {
                     let reason = hasManifest ? error.message : "\(path): no adapter in it; \(error.message)"
                     throw LoragenError(error.code, reason)

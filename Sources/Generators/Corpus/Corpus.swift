@@ -40,19 +40,24 @@ public final class Corpus: Sendable {
     }
 
     /// Hands every problem of a corpus to `problem`, until that returns true; returns the first, nil if there is none.
-    /// What does not stop training, but should be known, goes to `remark`.
+    /// Short memory is no problem of the corpus: the check ends with it. What does not stop training, but should be known,
+    /// goes to `remark`.
     public static func check(
         path: String, remark: (Finding) -> Void = { _ in }, problem: (LoragenError) -> Bool
     ) -> LoragenError? {
         let source: any CorpusSource
         do throws(LoragenError) { source = try corpusSource(path) } catch {
-            _ = problem(error)
+            if error.code != .memory { _ = problem(error) }
             return error
         }
         var first: LoragenError?
         let check = CorpusCheck(
             source, path: path, layout: source.checked,
             problem: { found in
+                if found.error.code == .memory {
+                    first = found.error
+                    return true
+                }
                 if first == nil { first = found.error }
                 return problem(found.error)
             })

@@ -44,9 +44,12 @@ public struct Diagnosis {
         let (groups, readings) = try Self.read(
             collection, memoryLimit: memoryLimit > 0 ? memoryLimit : min(1 << 30, Int(clamping: Memory.available / 4)),
             progress)
-        let others = zip(collection.items, readings).filter { $0.isFile && Self.otherKind($0, $1, path) != nil }
+        let others = try typed {
+            try zip(collection.items, readings).filter { try $0.isFile && Self.otherKind($0, $1, path) != nil }
+        }
         adapterCount = collection.items.count - others.count
-        findings += Self.training(collection, readings) + Self.unused(collection, readings)
+        findings += Self.training(collection, readings)
+        findings += try Self.unused(collection, readings)
         if groups.count > 1 {
             let list = groups.map { "(\($0.description))" }.joined(separator: ", ")
             findings.append(
@@ -175,12 +178,12 @@ public struct Diagnosis {
     /// What was found beside the corpus: broken adapters, whole ones that training does not read, and other files.
     private static func unused(
         _ collection: AdapterCollection, _ readings: [Result<Layout, LoragenError>]
-    ) -> [Finding] {
+    ) throws(LoragenError) -> [Finding] {
         var findings: [Finding] = []
         var (files, others): ([String], [String]) = ([], [])
         for (item, reading) in zip(collection.items, readings) where item.entry == nil {
             if case .failure(let error) = reading {
-                if let kind = otherKind(item, reading, collection.path) {
+                if let kind = try otherKind(item, reading, collection.path) {
                     others.append("\(item.name) (\(kind))")
                     continue
                 }
@@ -213,9 +216,9 @@ public struct Diagnosis {
 
     private static func otherKind(
         _ item: AdapterCollection.Item, _ reading: Result<Layout, LoragenError>, _ path: String
-    ) -> String? {
+    ) throws(LoragenError) -> String? {
         guard item.isFile, case .failure = reading else { return nil }
-        return OtherFile.kind(of: "\(path)/\(item.name)")
+        return try OtherFile.kind(of: "\(path)/\(item.name)")
     }
 
     private static func verdict(_ findings: [Finding], _ charts: [Chart]) -> String {

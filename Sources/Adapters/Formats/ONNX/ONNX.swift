@@ -44,14 +44,18 @@ public enum ONNX {
     /// Reads a file that `write` made. Throws `.unsupported` without the library; `.io`; `.format` when it is not such a
     /// file; `.nonFinite`.
     public static func read(path: String) throws(LoragenError) -> Adapter {
-        if let graph = try? ONNXGraph(path: path), !graph.locations.isEmpty { return try ONNXExternalData.read(graph) }
+        let graph = try attempt { () throws(LoragenError) in try ONNXGraph(path: path) }
+        if let graph, !graph.locations.isEmpty { return try ONNXExternalData.read(graph) }
         let library = try ONNXLibrary.shared()
         let file = try MappedFile(path: path)
         defer { withExtendedLifetime(file) {} }
         var handle: OpaquePointer?
         var message = [CChar](repeating: 0, count: ONNXLibrary.messageSize)
-        if library.open(file.bytes.baseAddress, file.bytes.count, &handle, &message, message.count) != 0 {
-            throw LoragenError(.format, "\(path): not a model that ONNX accepts: \(text(message))")
+        let status = library.open(file.bytes.baseAddress, file.bytes.count, &handle, &message, message.count)
+        if status != 0 {
+            throw status == LGO_NO_MEMORY
+                ? ONNXLibrary.noMemory(path)
+                : LoragenError(.format, "\(path): not a model that ONNX accepts: \(text(message))")
         }
         defer { library.close(handle) }
         var metadata: [String: String] = [:]

@@ -70,6 +70,10 @@ struct ONNXLibrary {
         free = try symbol("lgo_free", as: (@convention(c) (UnsafeMutableRawPointer?) -> Void).self)
     }
 
+    static func noMemory(_ path: String) -> LoragenError {
+        LoragenError(.memory, "\(path): libonnx found no memory for the model")
+    }
+
     /// Whether ONNX cannot be had here.
     static var isMissing: Bool { if case .failure = result { true } else { false } }
 

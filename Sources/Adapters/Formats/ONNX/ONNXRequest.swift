@@ -80,6 +80,7 @@ struct ONNXRequest {
                 }
             }
         }
+        if status == LGO_NO_MEMORY { throw ONNXLibrary.noMemory(path) }
         guard status == 0, let model else {
             throw LoragenError(.internalError, "\(path): libonnx refused the model: \(ONNX.text(message))")
         }

@@ -45,7 +45,8 @@ class Corpus(Owner, Sequence):  # type: ignore[type-arg]
 
     @staticmethod
     def check(path: Path) -> list[str]:
-        """Every problem of the corpus at `path`; an empty list if there is none."""
+        """Every problem of the corpus at `path`; an empty list if there is none. What is no problem of the corpus, such as
+        too little memory, is raised."""
         problems: list[str] = []
 
         def problem(message: bytes, _payload: Any) -> int:
@@ -54,8 +55,9 @@ class Corpus(Owner, Sequence):  # type: ignore[type-arg]
 
         try:
             call("loragen_corpus_check", encode(path, "path"), ProblemCallback(problem), None)
-        except LoragenError as error:
-            return problems or [str(error)]
+        except LoragenError:
+            if not problems:
+                raise
         return problems
 
     @staticmethod
