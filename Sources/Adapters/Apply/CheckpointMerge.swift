@@ -61,7 +61,7 @@ enum CheckpointMerge {
     }
 
     /// The files of the weights: those of the index if there is one, else the only `.safetensors` file.
-    private static func shards(of folder: String, _ names: [String]) throws(LoragenError) -> [String] {
+    static func shards(of folder: String, _ names: [String]) throws(LoragenError) -> [String] {
         let indices = names.filter { $0.hasSuffix(".safetensors.index.json") }
         let single = names.filter { $0.hasSuffix(".safetensors") }
         if indices.isEmpty && single.count == 1 { return single }

@@ -16,6 +16,7 @@ public enum OtherFile {
         guard let tensors = try attempt({ () throws(LoragenError) in try SafetensorsFile(file: file) }),
             !tensors.tensors.isEmpty
         else { return nil }
+        if CompactFile.isOne(tensors) { return "a compact adapter, which needs its basis" }
         if let format = tensors.metadata["format"], format.hasPrefix("loragen.") {
             return "a \(shortened(String(format.dropFirst("loragen.".count)))) of this library"
         }

@@ -274,5 +274,10 @@ void lk_gradients_off(int change);
 bool lk_recomputing(void);
 void lk_recomputation(int change);
 
+// ---- SHA-256 (sha256.c)
+
+// Takes `count` blocks of 64 bytes into the state. False, and nothing done, where the CPU has no instructions for it.
+bool lk_sha256_blocks(uint32_t state[8], const uint8_t *data, size_t count);
+
 #include "sequence.h"
 #endif

@@ -1,15 +1,17 @@
 import Tensor
 
 /// The SHA-256 digest (FIPS 180-4). swift-crypto was considered: it brings BoringSSL, a minute and a half of building
-/// and megabytes, for the identity of a file.
-struct SHA256 {
+/// and megabytes, for the identity of a file. Where the CPU has instructions for it they do the work.
+public struct SHA256 {
     private var state: [UInt32] = [
         0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
     ]
     private var block: [UInt8] = []
     private var length: UInt64 = 0
 
-    mutating func update(_ bytes: UnsafeRawBufferPointer) {
+    public init() {}
+
+    public mutating func update(_ bytes: UnsafeRawBufferPointer) {
         length &+= UInt64(bytes.count)
         var offset = 0
         if !block.isEmpty {
@@ -19,6 +21,10 @@ struct SHA256 {
             block.withUnsafeBytes { compress($0, 0) }
             block.removeAll(keepingCapacity: true)
         }
+        let whole = (bytes.count - offset) / 64
+        if whole > 0, hashBlocks(&state, UnsafeRawBufferPointer(rebasing: bytes[offset...]), count: whole) {
+            offset += 64 * whole
+        }
         while offset + 64 <= bytes.count {
             compress(bytes, offset)
             offset += 64
@@ -26,12 +32,12 @@ struct SHA256 {
         block.append(contentsOf: bytes[offset..<bytes.count])
     }
 
-    mutating func update(_ text: String) {
+    public mutating func update(_ text: String) {
         Array(text.utf8).withUnsafeBytes { update($0) }
     }
 
     /// The digest in lower-case hex; the hasher is used up.
-    mutating func finish() -> String {
+    public mutating func finish() -> String {
         let bits = length &* 8
         var tail: [UInt8] = [0x80]
         while (block.count + tail.count) % 64 != 56 { tail.append(0) }
@@ -48,7 +54,7 @@ struct SHA256 {
     }
 
     /// The digest of the digests of parts of 1 MiB, which several threads make.
-    static func ofParts(_ bytes: UnsafeRawBufferPointer) -> String {
+    public static func ofParts(_ bytes: UnsafeRawBufferPointer) -> String {
         let size = 1 << 20
         let count = (bytes.count + size - 1) / size
         var parts = [String](repeating: "", count: count)
