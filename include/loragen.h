@@ -422,12 +422,14 @@ typedef struct loragen_convert_options {
     /* Read the LoRA part of an adapter that has more (a trained head, modules_to_save, biases); the note says what was
      * left out. A copy of the base model's own weights is left out unasked where the base is at hand. */
     int32_t lora_only;
+    int32_t rank; /* cut each update to the best of this rank; the note says what of it is kept. 0: as it is */
 } loragen_convert_options;
 
-#define LORAGEN_CONVERT_OPTIONS_INIT {sizeof(loragen_convert_options), NULL, 0, NULL, NULL, 0}
+#define LORAGEN_CONVERT_OPTIONS_INIT {sizeof(loragen_convert_options), NULL, 0, NULL, NULL, 0, 0}
 
 /* Reads the adapter at `source` in any format and writes it to `target` in another, which may not be one of the files
- * that it is read from. `options` may be NULL. */
+ * that it is read from. PEFT's VeRA, LoHa and LoKr become LoRA without forming their updates, exactly unless a rank is
+ * given; VeRA needs the base model's weights (`base` of the save options). `options` may be NULL. */
 loragen_status loragen_convert(const char *source, const char *target, int32_t format,
                                const loragen_convert_options *options);
 
@@ -452,15 +454,125 @@ typedef struct loragen_apply_options {
     loragen_note_callback note;
     void *payload;
     int32_t lora_only; /* as in loragen_convert_options */
+    const char *basis; /* of a compact adapter: the basis file of its base model; or NULL */
 } loragen_apply_options;
 
-#define LORAGEN_APPLY_OPTIONS_INIT {sizeof(loragen_apply_options), LORAGEN_APPLY_MERGE, 1.0, NULL, NULL, NULL, 0}
+#define LORAGEN_APPLY_OPTIONS_INIT {sizeof(loragen_apply_options), LORAGEN_APPLY_MERGE, 1.0, NULL, NULL, NULL, 0, NULL}
 
 /* Applies the adapter at `adapter` (any format) to the model at `model` and writes the model to `target`, a file or folder
  * like it and never one of those that are read. The memory that it takes is the adapter's and a part of one weight's.
  * `options` may be NULL. */
 loragen_status loragen_apply(const char *model, const char *adapter, const char *target,
                              const loragen_apply_options *options);
+
+/* ------------------------------------------------------------------------------------------------ compact adapters */
+
+/* One number per direction of the base model's own weights: W' = W + left * diag(delta) * right, with directions that
+ * are computed once for a base model (a basis file) and shared by all its adapters. docs/compact.md has the methods,
+ * the files and what to expect of them. */
+typedef struct loragen_basis loragen_basis;
+
+typedef struct loragen_basis_options {
+    size_t struct_size;
+    const char *method; /* "svfit": the largest singular triplets; "loldu": partial LU with pivots. NULL: "svfit" */
+    int32_t rank;       /* directions of each weight, at most as many as it has. 0: all of them */
+    /* Modules by names or last components, commas between: "q_proj,v_proj". NULL: every linear layer and convolution
+     * but embeddings and output layers. */
+    const char *targets;
+    const char *prefix; /* before the checkpoint's names to get those of the model's modules, "transformer."; or NULL */
+    double tolerance;   /* svfit: the largest |Wv - su| / s at which the iteration stops. 0: 1e-5 */
+    int32_t dtype;      /* of the written factors: LORAGEN_FLOAT32, LORAGEN_FLOAT16 or LORAGEN_BFLOAT16 */
+    /* The most memory in bytes that the call may hold, beside the mapped weights. 0: what the process can have. */
+    uint64_t memory_limit;
+    /* A folder for finished modules. If it exists the call goes on from there; it is removed at the end. NULL: none. */
+    const char *checkpoint;
+    const char *pivots; /* loldu: a basis or compact adapter whose pivots are taken instead of searched; or NULL */
+    loragen_progress_callback progress; /* `stage` is the module, `step` the modules that are done */
+    void *payload;
+} loragen_basis_options;
+
+#define LORAGEN_BASIS_OPTIONS_INIT \
+    {sizeof(loragen_basis_options), "svfit", 16, NULL, NULL, 0, LORAGEN_FLOAT32, 0, NULL, NULL, NULL, NULL}
+
+/* Computes the basis of the weights at `base`, a .safetensors file or a folder of them (sharded too; F32, F16, BF16),
+ * and writes it to `path`. Weights are read in parts, several modules at once. `options` may be NULL. */
+loragen_status loragen_basis_compute(const char *base, const char *path, const loragen_basis_options *options);
+
+/* Opens a basis file. It is mapped, not read; it must not change while it is open. */
+loragen_status loragen_basis_open(loragen_basis **out, const char *path);
+
+/* Reads the base model's weights and compares their fingerprints: LORAGEN_MISMATCH when one is another. */
+loragen_status loragen_basis_check(const loragen_basis *basis, const char *base);
+
+size_t loragen_basis_module_count(const loragen_basis *basis);
+loragen_status loragen_basis_module(const loragen_basis *basis, size_t index, loragen_module *out);
+
+/* Reads one module's factors into the caller's memory: `left` [outputs, rank] and `right` [rank, columns], row-major,
+ * and `sigma` [rank], what the weight itself has along each direction: singular values or pivots. Columns are the
+ * inputs, times the kernel of a convolution: loragen_basis_columns(). Any of the three may be NULL. */
+size_t loragen_basis_columns(const loragen_basis *basis, size_t index);
+loragen_status loragen_basis_factors(const loragen_basis *basis, size_t index, float *left, float *sigma, float *right);
+
+/* Method, base model, and of each module rank, fingerprint, residual and gap, as JSON. */
+const char *loragen_basis_json(const loragen_basis *basis);
+
+void loragen_basis_free(loragen_basis *basis);
+
+/* An adapter of these numbers. */
+typedef struct loragen_compact loragen_compact;
+
+/* Makes one from its numbers, module by module in the basis' order. `rank`: the first directions of each; 0: all. */
+loragen_status loragen_compact_create(loragen_compact **out, const loragen_basis *basis, const float *deltas,
+                                      size_t count, int32_t rank);
+loragen_status loragen_compact_open(loragen_compact **out, const char *path);
+
+enum { LORAGEN_COORDINATES_ABSOLUTE = 0, LORAGEN_COORDINATES_RELATIVE = 1 /* delta / sigma */ };
+
+/* Writes a compact adapter's file: its numbers, fingerprints of the base, and a signature of the directions. */
+loragen_status loragen_compact_save(const loragen_compact *compact, const char *path, int32_t coordinates);
+
+/* Its numbers, module by module, and how many. */
+const float *loragen_compact_deltas(const loragen_compact *compact);
+size_t loragen_compact_count(const loragen_compact *compact);
+
+/* Method, base model, and of each module rank, norm and largest relative change, as JSON. */
+const char *loragen_compact_json(const loragen_compact *compact);
+
+typedef struct loragen_expand_options {
+    size_t struct_size;
+    int32_t rank; /* cut the update of each module to this rank, the best of that rank. 0: as it is */
+    double limit; /* a trust region: no number changes more than this share of what the weight has. 0: none */
+    const loragen_save_options *save; /* for loragen_compact_expand_file(); or NULL */
+} loragen_expand_options;
+
+#define LORAGEN_EXPAND_OPTIONS_INIT {sizeof(loragen_expand_options), 0, 0, NULL}
+
+/* The same update as an ordinary adapter of rank r on the unchanged base model, exactly. The basis of another model, or
+ * other directions of the same, are refused: LORAGEN_MISMATCH. `options` may be NULL. */
+loragen_status loragen_compact_expand(loragen_adapters **out, const loragen_compact *compact,
+                                      const loragen_basis *basis, const loragen_expand_options *options);
+
+/* Expands and writes, in memory for one module where the format allows that (PEFT folders, safetensors). */
+loragen_status loragen_compact_expand_file(const loragen_compact *compact, const loragen_basis *basis, const char *path,
+                                           int32_t format, const loragen_expand_options *options);
+
+/* What of an ordinary adapter the directions hold, by least squares. `captured`, or NULL, becomes the share of
+ * its energy |dW|^2 that is kept. Less than `least` is refused, LORAGEN_UNSUPPORTED: an adapter that was not trained on
+ * these directions is at chance there. Negative: 0.5. */
+loragen_status loragen_compact_project(loragen_compact **out, const loragen_adapters *adapters, size_t sample,
+                                       const loragen_basis *basis, double least, double *captured);
+
+/* PEFT's PSOFT as a container of svfit, up to rank 64: a folder that stock PEFT loads and trains on, at the price of a full
+ * SVD of each weight when it does. Reading needs the basis; a PSOFT that is more than a diagonal is LORAGEN_UNSUPPORTED,
+ * for it depends on the signs that one SVD routine happened to give. */
+loragen_status loragen_compact_save_psoft(const loragen_compact *compact, const char *path);
+loragen_status loragen_compact_open_psoft(loragen_compact **out, const char *path, const loragen_basis *basis);
+
+/* svfit: all but the `count` largest numbers of each module become 0. `lost` (or NULL): the share of |dW|^2. */
+loragen_status loragen_compact_truncate(loragen_compact **out, const loragen_compact *compact, size_t count,
+                                        double *lost);
+
+void loragen_compact_free(loragen_compact *compact);
 
 /* ------------------------------------------------------------------------------------------------ analysis */
 

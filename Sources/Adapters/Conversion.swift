@@ -70,11 +70,11 @@ public enum Conversion {
 
     /// Reads the adapter at `source` and writes it to `target`. Each loss goes to `note` before anything is written.
     /// Throws `.unsupported` when numbers would change beyond rounding and `isLossy` does not allow it, what `note`
-    /// throws, and what reading and writing throw. `isLoRAEnough` leaves out what stands beside LoRA's tensors. From PEFT
+    /// throws, and what reading and writing throw. With `rank` updates are cut to that rank. `isLoRAEnough` leaves out what stands beside LoRA's tensors. From PEFT
     /// folders and safetensors files to PEFT folders and safetensors files it goes module by module, in memory for one.
     public static func run(
         from source: String, to target: String, format: AdapterFormat, options: WriteOptions, isLossy: Bool = false,
-        isLoRAEnough: Bool = false, note: (String) throws(LoragenError) -> Void = { _ in }
+        isLoRAEnough: Bool = false, rank: Int? = nil, note: (String) throws(LoragenError) -> Void = { _ in }
     ) throws(LoragenError) {
         var options = options
         options.sources.add(source)
@@ -87,7 +87,7 @@ public enum Conversion {
         }
         let part = LoRAPart(isEnough: isLoRAEnough, base: options.base)
         var notes: [String] = []
-        if format == .peft || format == .safetensors,
+        if rank == nil, format == .peft || format == .safetensors,
             let (stored, metadata, file) = try Adapter.stored(path: source, part: part, note: { notes.append($0) }),
             AdapterStream.takes(stored.layout, format, options: options)
         {
@@ -110,7 +110,7 @@ public enum Conversion {
             }
             return
         }
-        let adapter = try Adapter.read(path: source, base: options.base, part: part, note: note)
+        let adapter = try Adapter.read(path: source, base: options.base, part: part, rank: rank, note: note)
         try refuse(losses(of: adapter, format: format, options: options))
         try adapter.write(to: target, format: format, options: options)
     }

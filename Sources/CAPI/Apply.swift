@@ -16,7 +16,8 @@ public func loragen_convert(
         try Conversion.run(
             from: source, to: target, format: try AdapterFormat(format, for: target),
             options: try WriteOptions(options.save, "save"), isLossy: options.lossy != 0,
-            isLoRAEnough: options.lora_only != 0, note: noting(options.note, options.payload))
+            isLoRAEnough: options.lora_only != 0, rank: options.rank == 0 ? nil : Int(options.rank),
+            note: noting(options.note, options.payload))
     }
 }
 
@@ -33,8 +34,8 @@ public func loragen_apply(
         try Application.run(
             model: model, adapter: try optionalPath(adapter, "adapter"), to: target,
             mode: try Application.Mode(options.mode), scale: options.scale,
-            base: try optionalPath(options.base, "base"), isLoRAEnough: options.lora_only != 0,
-            note: noting(options.note, options.payload))
+            base: try optionalPath(options.base, "base"), basis: try optionalPath(options.basis, "basis"),
+            isLoRAEnough: options.lora_only != 0, note: noting(options.note, options.payload))
     }
 }
 

@@ -11,6 +11,7 @@ struct Merge: ParsableCommand {
               loragen merge llama/ my-adapter -o merged/
               loragen merge merged/ my-adapter --undo -o llama-again/
               loragen merge vit.onnx my-adapter -o merged.onnx
+              loragen merge llama/ my.compact.safetensors --basis llama.basis.safetensors -o merged/
             """)
 
     @Argument(help: "The model.")
@@ -28,6 +29,9 @@ struct Merge: ParsableCommand {
     @Option(help: ArgumentHelp("The base model of a GGUF adapter.", valueName: "path"))
     var base: String?
 
+    @Option(help: ArgumentHelp("Of a compact adapter: the basis file of its base model.", valueName: "path"))
+    var basis: String?
+
     @Flag(help: "Use the LoRA part of an adapter that has more, such as a trained head; what is left out is said.")
     var loraOnly = false
 
@@ -35,7 +39,8 @@ struct Merge: ParsableCommand {
     var out: String
 
     func run() throws {
-        try apply(undo ? LORAGEN_APPLY_UNMERGE : LORAGEN_APPLY_MERGE, model, adapter, scale, base, loraOnly, to: out)
+        try apply(
+            undo ? LORAGEN_APPLY_UNMERGE : LORAGEN_APPLY_MERGE, model, adapter, scale, base, basis, loraOnly, to: out)
     }
 }
 
@@ -71,6 +76,9 @@ struct Apply: ParsableCommand {
     @Option(help: ArgumentHelp("The base model of a GGUF adapter.", valueName: "path"))
     var base: String?
 
+    @Option(help: ArgumentHelp("Of a compact adapter: the basis file of its base model.", valueName: "path"))
+    var basis: String?
+
     @Flag(help: "Use the LoRA part of an adapter that has more, such as a trained head; what is left out is said.")
     var loraOnly = false
 
@@ -84,24 +92,28 @@ struct Apply: ParsableCommand {
 
     func run() throws {
         let mode = undo ? LORAGEN_APPLY_REMOVE : inputs ? LORAGEN_APPLY_INPUTS : LORAGEN_APPLY_INJECT
-        try apply(mode, model, adapter, scale, base, loraOnly, to: out)
+        try apply(mode, model, adapter, scale, base, basis, loraOnly, to: out)
     }
 }
 
 private func apply(
-    _ mode: Int, _ model: String, _ adapter: String?, _ scale: Double, _ base: String?, _ loraOnly: Bool, to out: String
+    _ mode: Int, _ model: String, _ adapter: String?, _ scale: Double, _ base: String?, _ basis: String?,
+    _ loraOnly: Bool, to out: String
 ) throws {
     try call(
         withCString(adapter) { adapter in
             withCString(base) { base in
-                var options = loragen_apply_options()
-                options.struct_size = MemoryLayout<loragen_apply_options>.size
-                options.mode = Int32(mode)
-                options.scale = scale
-                options.base = base
-                options.note = printingNote
-                options.lora_only = loraOnly ? 1 : 0
-                return loragen_apply(model, adapter, out, &options)
+                withCString(basis) { basis in
+                    var options = loragen_apply_options()
+                    options.struct_size = MemoryLayout<loragen_apply_options>.size
+                    options.mode = Int32(mode)
+                    options.scale = scale
+                    options.base = base
+                    options.note = printingNote
+                    options.lora_only = loraOnly ? 1 : 0
+                    options.basis = basis
+                    return loragen_apply(model, adapter, out, &options)
+                }
             }
         })
     print("wrote \(out)")

@@ -17,6 +17,8 @@ struct Convert: ParsableCommand {
               loragen convert my-adapter my.npz
               loragen convert my-adapter my-portable-adapter --portable --layers 32
               loragen convert unet-adapter my.safetensors --format kohya --model sdxl
+              loragen convert my-lokr my-lora --rank 32
+              loragen convert my-vera my-lora --base llama/
 
             GGUF needs the base model (none of its weights): names and the order of rows depend on its architecture.
             """)
@@ -41,6 +43,11 @@ struct Convert: ParsableCommand {
     @Flag(help: "Read the LoRA part of an adapter that has more, such as a trained head; what is left out is said.")
     var loraOnly = false
 
+    @Option(
+        parsing: .unconditional,
+        help: "Cut each update to the best of this rank, saying what of it is kept; 0: as it is.")
+    var rank: Int32 = 0
+
     func run() throws {
         let format = try AdapterFormat(format, path: target)
         let naming = Int32(peftNames ? LORAGEN_NAMING_PEFT : LORAGEN_NAMING_OLIVE)
@@ -53,6 +60,7 @@ struct Convert: ParsableCommand {
                     options.lossy = lossy ? 1 : 0
                     options.note = printingNote
                     options.lora_only = loraOnly ? 1 : 0
+                    options.rank = rank
                     return loragen_convert(source, target, format.code, &options)
                 }
             })

@@ -1,21 +1,35 @@
+import Adapters
 import ArgumentParser
 import CLoragen
 
 struct Info: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show what a generator makes and what it wants to be told.",
+        abstract: "Show what a generator makes and wants to be told; or a basis, or a compact adapter.",
         discussion: """
               loragen info digits.loragen.safetensors
               loragen info digits.loragen.safetensors --check
+              loragen info llama.basis.safetensors
+              loragen info my.compact.safetensors
             """)
 
-    @Argument(help: "The generator file.")
+    @Argument(help: "The generator file, basis or compact adapter.")
     var generator: String
 
     @Flag(help: "Read all of the file and compare it with its hash, which opening does not.")
     var check = false
 
     func run() throws {
+        switch (try? SafetensorsFile(path: self.generator))?.metadata["format"] {
+        case "loragen.basis":
+            let basis = try make { loragen_basis_open($0, self.generator) }
+            defer { loragen_basis_free(basis) }
+            return print(try compactInfo(string(loragen_basis_json(basis))))
+        case "loragen.compact":
+            let compact = try make { loragen_compact_open($0, self.generator) }
+            defer { loragen_compact_free(compact) }
+            return print(try compactInfo(string(loragen_compact_json(compact))))
+        default: break
+        }
         let generator = try make(about: .generator) { loragen_generator_open($0, self.generator) }
         defer { loragen_generator_free(generator) }
         let info = try describe(generator)

@@ -22,7 +22,8 @@ struct Loragen: ParsableCommand {
         version: String(cString: loragen_version()),
         subcommands: [
             Train.self, Generate.self, Info.self, Report.self, CorpusCommand.self, Convert.self, Merge.self,
-            Apply.self, Verify.self, Compare.self, Nearest.self, Doctor.self,
+            Apply.self, Verify.self, BasisCommand.self, Expand.self, Project.self, Compare.self, Nearest.self,
+            Doctor.self,
         ])
 
     static func main() {

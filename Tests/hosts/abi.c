@@ -117,8 +117,9 @@ FIELD(loragen_convert_options, lossy, 16);
 FIELD(loragen_convert_options, note, 24);
 FIELD(loragen_convert_options, payload, 32);
 FIELD(loragen_convert_options, lora_only, 40);
+FIELD(loragen_convert_options, rank, 44);
 
-SIZE(loragen_apply_options, 56);
+SIZE(loragen_apply_options, 64);
 FIELD(loragen_apply_options, struct_size, 0);
 FIELD(loragen_apply_options, mode, 8);
 FIELD(loragen_apply_options, scale, 16);
@@ -126,6 +127,27 @@ FIELD(loragen_apply_options, base, 24);
 FIELD(loragen_apply_options, note, 32);
 FIELD(loragen_apply_options, payload, 40);
 FIELD(loragen_apply_options, lora_only, 48);
+FIELD(loragen_apply_options, basis, 56);
+
+SIZE(loragen_basis_options, 96);
+FIELD(loragen_basis_options, struct_size, 0);
+FIELD(loragen_basis_options, method, 8);
+FIELD(loragen_basis_options, rank, 16);
+FIELD(loragen_basis_options, targets, 24);
+FIELD(loragen_basis_options, prefix, 32);
+FIELD(loragen_basis_options, tolerance, 40);
+FIELD(loragen_basis_options, dtype, 48);
+FIELD(loragen_basis_options, memory_limit, 56);
+FIELD(loragen_basis_options, checkpoint, 64);
+FIELD(loragen_basis_options, pivots, 72);
+FIELD(loragen_basis_options, progress, 80);
+FIELD(loragen_basis_options, payload, 88);
+
+SIZE(loragen_expand_options, 32);
+FIELD(loragen_expand_options, struct_size, 0);
+FIELD(loragen_expand_options, rank, 8);
+FIELD(loragen_expand_options, limit, 16);
+FIELD(loragen_expand_options, save, 24);
 
 /* The numbers are part of the interface too. */
 _Static_assert(LORAGEN_INTERNAL == 10 && LORAGEN_CANCELLED == 9 && LORAGEN_IO == 2, "statuses");

@@ -620,7 +620,8 @@ enum class apply_mode : std::int32_t {
 /// come back.
 inline std::vector<std::string> apply(const std::string &model, const std::string &adapter, const std::string &target,
                                       apply_mode mode = apply_mode::merge, double scale = 1,
-                                      const std::string &base = {}, bool lora_only = false) {
+                                      const std::string &base = {}, bool lora_only = false,
+                                      const std::string &basis = {}) {
     std::vector<std::string> notes;
     loragen_apply_options options = LORAGEN_APPLY_OPTIONS_INIT;
     options.mode = static_cast<std::int32_t>(mode);
@@ -629,9 +630,114 @@ inline std::vector<std::string> apply(const std::string &model, const std::strin
     options.note = detail::keep_note;
     options.payload = &notes;
     options.lora_only = lora_only;
+    options.basis = detail::c_string(basis);
     detail::check(loragen_apply(model.c_str(), detail::c_string(adapter), target.c_str(), &options));
     return notes;
 }
+
+struct basis_options {
+    std::string method = "svfit";   // or "loldu"
+    std::int32_t rank = 16;         // 0: all directions
+    std::string targets;            // "q_proj,v_proj"; empty: all linear layers and convolutions
+    std::string prefix;
+    double tolerance = 0;           // 0: 1e-5
+    loragen::dtype dtype = dtype::float32;
+    std::uint64_t memory_limit = 0; // bytes; 0: what the process can have
+    std::string checkpoint;         // empty: none
+    std::string pivots;             // empty: searched
+    progress_callback progress;
+};
+
+/// The frozen directions of a base model's weights, for compact adapters.
+class basis {
+public:
+    explicit basis(const std::string &path) {
+        loragen_basis *handle = nullptr;
+        detail::check(loragen_basis_open(&handle, path.c_str()));
+        handle_.reset(handle);
+    }
+
+    /// loragen_basis_compute(): once for each base model.
+    static void compute(const std::string &base, const std::string &path, const basis_options &options = {}) {
+        detail::callback_guard guard(options.progress);
+        loragen_basis_options c_options = LORAGEN_BASIS_OPTIONS_INIT;
+        c_options.method = options.method.c_str();
+        c_options.rank = options.rank;
+        c_options.targets = detail::c_string(options.targets);
+        c_options.prefix = detail::c_string(options.prefix);
+        c_options.tolerance = options.tolerance;
+        c_options.dtype = static_cast<std::int32_t>(options.dtype);
+        c_options.memory_limit = options.memory_limit;
+        c_options.checkpoint = detail::c_string(options.checkpoint);
+        c_options.pivots = detail::c_string(options.pivots);
+        c_options.progress = guard.function();
+        c_options.payload = &guard;
+        guard.check(loragen_basis_compute(base.c_str(), path.c_str(), &c_options));
+    }
+
+    /// Compares the fingerprints with the base model's weights.
+    void check(const std::string &base) const { detail::check(loragen_basis_check(get(), base.c_str())); }
+
+    std::string_view json() const & { return detail::text(loragen_basis_json(get())); }
+    std::string json() const && { return std::string(detail::text(loragen_basis_json(get()))); }
+
+    std::vector<loragen::module> modules() const && = delete;
+    std::vector<loragen::module> modules() const & {
+        std::vector<loragen::module> all;
+        for (std::size_t index = 0, count = loragen_basis_module_count(get()); index < count; ++index) {
+            loragen_module module;
+            detail::check(loragen_basis_module(get(), index, &module));
+            all.emplace_back(module);
+        }
+        return all;
+    }
+
+    loragen_basis *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<loragen_basis, loragen_basis_free> handle_;
+};
+
+/// One number per direction of a basis.
+class compact_adapter {
+public:
+    explicit compact_adapter(const std::string &path) {
+        loragen_compact *handle = nullptr;
+        detail::check(loragen_compact_open(&handle, path.c_str()));
+        handle_.reset(handle);
+    }
+
+    compact_adapter(const loragen::basis &basis, span<const float> deltas, std::int32_t rank = 0) {
+        loragen_compact *handle = nullptr;
+        detail::check(loragen_compact_create(&handle, basis.get(), deltas.data(), deltas.size(), rank));
+        handle_.reset(handle);
+    }
+
+    span<const float> deltas() const & { return {loragen_compact_deltas(get()), loragen_compact_count(get())}; }
+
+    std::string_view json() const & { return detail::text(loragen_compact_json(get())); }
+    std::string json() const && { return std::string(detail::text(loragen_compact_json(get()))); }
+
+    void save(const std::string &path, bool relative = false) const {
+        detail::check(loragen_compact_save(
+            get(), path.c_str(), relative ? LORAGEN_COORDINATES_RELATIVE : LORAGEN_COORDINATES_ABSOLUTE));
+    }
+
+    /// The same update as an ordinary adapter; `rank` cuts it, `limit` is a trust region, 0: neither.
+    adapters expand(const loragen::basis &basis, std::int32_t rank = 0, double limit = 0) const {
+        loragen_expand_options options = LORAGEN_EXPAND_OPTIONS_INIT;
+        options.rank = rank;
+        options.limit = limit;
+        loragen_adapters *handle = nullptr;
+        detail::check(loragen_compact_expand(&handle, get(), basis.get(), &options));
+        return adapters(handle);
+    }
+
+    loragen_compact *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<loragen_compact, loragen_compact_free> handle_;
+};
 
 static_assert(std::is_nothrow_move_constructible_v<generator> && !std::is_copy_constructible_v<generator>);
 

@@ -17,25 +17,30 @@ public enum Application {
 
     /// Applies the adapter at `adapter` to the model at `model`: a `.safetensors` file, a folder of them, or an `.onnx`
     /// file. `target` becomes a file or folder like it. Memory for the adapter and a part of one weight is taken.
-    /// Remarks go to `note` before anything is written. Throws `.io`, `.format`; `.mismatch` when the model has no place
+    /// With `basis`, a basis file, the adapter is a compact one. Remarks go to `note` before anything is written. Throws `.io`, `.format`; `.mismatch` when the model has no place
     /// for a module; `.unsupported` for what cannot be merged or put in; `.nonFinite`.
     public static func run(
         model: String, adapter: String?, to target: String, mode: Mode, scale: Double = 1, base: String? = nil,
-        isLoRAEnough: Bool = false, note: (String) throws(LoragenError) -> Void = { _ in }
+        basis: String? = nil, isLoRAEnough: Bool = false, note: (String) throws(LoragenError) -> Void = { _ in }
     ) throws(LoragenError) {
         if !scale.isFinite || abs(scale) > 1e9 {
             throw LoragenError(.invalidArgument, "the scale is \(scale); expected a finite number")
         }
         let isONNX = model.hasSuffix(".onnx")
         try checkTarget(target, model: model)
-        try Sources(model, adapter, base).check(writing: [target])
+        try Sources(model, adapter, base, basis).check(writing: [target])
         if mode == .remove {
             if adapter != nil { throw LoragenError(.invalidArgument, "taking an adapter out needs none") }
             return try ONNXInjection.remove(from: model, to: target)
         }
         guard let adapter else { throw LoragenError(.invalidArgument, "no adapter was given") }
         let part = LoRAPart(isEnough: isLoRAEnough, base: isONNX ? nil : model)
-        let update = try Adapter.read(path: adapter, base: base, part: part, note: note)
+        let update =
+            if let basis {
+                try CompactExpansion(CompactAdapter(path: adapter), basis: Basis(path: basis)).adapter()
+            } else {
+                try Adapter.read(path: adapter, base: base, part: part, note: note)
+            }
         switch mode {
         case .merge, .unmerge:
             let factor = mode == .merge ? scale : -scale

@@ -106,7 +106,8 @@ private final class BasisRun {
             var batch = 1
             var bytes = try self.bytes(first, limit: limit - held)
             while batch < Threads.count, first + batch < layout.modules.count {
-                guard let more = try? self.bytes(first + batch, limit: limit - held - bytes) else { break }
+                let more = try? self.bytes(first + batch, limit: limit - held - bytes)
+                guard let more else { break }
                 bytes += more
                 batch += 1
             }
@@ -260,7 +261,8 @@ private final class BasisRun {
 
     /// A finished module of an earlier run that is what this one would make; `nil` for anything else.
     private func stored(_ index: Int) throws(LoragenError) -> Result? {
-        guard let path = place(index), try PathKind.of(path) == .file, let part = try? Basis(path: path),
+        guard let path = place(index), try PathKind.of(path) == .file,
+            let part = try attempt({ () throws(LoragenError) in try Basis(path: path) }),
             part.method == options.method, part.layout.modules == [layout.modules[index]],
             let module = part.modules.first, module.residual <= 2 * options.tolerance || module.residual == 0,
             module.tensor == matrices[index].tensor.name, module.fingerprint == matrices[index].fingerprint

@@ -36,7 +36,7 @@ enum DenseSVD {
     static func run(_ matrix: BaseMatrix, rank: Int) throws(LoragenError) -> SingularTriplets {
         let (m, n, k) = (matrix.rows, matrix.columns, matrix.fullRank)
         let room = try WorkArea.svd(m, n)
-        guard bytes(matrix) / 4 < Double(Int32.max) * 4, m * n <= Int(Int32.max) else {
+        guard m * n <= Int32.max else {
             throw LoragenError(
                 .unsupported,
                 "module '\(matrix.shape.name)': \([m, n]) is more than LAPACK with 32-bit integers can take")

@@ -59,12 +59,13 @@ enum ForeignTensor {
         if CompactFile.isOne(file) {
             return LoragenError(
                 .unsupported,
-                "\(path): a compact adapter, which is numbers for the directions of a basis; expand it with the basis file of its "
-                    + "base model first (loragen expand)")
+                "\(path): a compact adapter, numbers for the directions of a basis; expand it with the basis file of its base "
+                    + "model first (loragen expand)")
         }
         if BasisFile.isOne(file) {
             return LoragenError(
-                .unsupported, "\(path): a basis of a base model's weights, and no adapter; compact adapters are expanded with it")
+                .unsupported,
+                "\(path): a basis of a base model's weights, and no adapter; compact adapters are expanded with it")
         }
         if let name = names.first(where: { $0.hasPrefix(PEFTKey.prefix) }) {
             return LoragenError(

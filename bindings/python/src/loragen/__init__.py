@@ -8,6 +8,7 @@
 from ._adapters import Adapter, Adapters, DType, Format, Module, Tensor
 from ._analysis import Analysis, compare, doctor, nearest
 from ._apply import Apply, apply, convert
+from ._compact import Basis, CompactAdapter
 from ._corpus import Corpus, CorpusEntry, Split
 from ._errors import (
     CancelledError,
@@ -33,7 +34,9 @@ __all__ = [
     "Adapters",
     "Analysis",
     "Apply",
+    "Basis",
     "CancelledError",
+    "CompactAdapter",
     "Corpus",
     "CorpusEntry",
     "DType",

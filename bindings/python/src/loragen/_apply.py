@@ -22,32 +22,33 @@ class Apply(IntEnum):
 def convert(source: Path, target: Path, format: Format = Format.BY_SUFFIX, *, dtype: DType = DType.FLOAT32,
             keep_alpha: bool = False, base: Path | None = None, peft_names: bool = False, portable: bool = False,
             layers: int = 0, model: str | None = None, lossy: bool = False,
-            lora_only: bool = False) -> list[str]:
+            lora_only: bool = False, rank: int = 0) -> list[str]:
     """Writes an adapter in another format; returns what the new file does not have, a sentence each.
 
     Options are those of `Adapter.save`; `lossy` allows changes of numbers beyond rounding (Q8_0), and
-    `lora_only` reads the LoRA part of an adapter that has more, such as a trained head.
+    `lora_only` reads the LoRA part of an adapter that has more, such as a trained head. PEFT's VeRA, LoHa and LoKr become
+    LoRA exactly; `rank` cuts each update to the best of that rank.
     """
     save = save_options(dtype, keep_alpha, base, peft_names, portable, layers, model)
     notes: list[str] = []
     note = _noting(notes)
     options = CConvertOptions(save=pointer(save), lossy=int(lossy), note=note,
-                              lora_only=int(lora_only))
+                              lora_only=int(lora_only), rank=rank)
     call("loragen_convert", encode(source, "source"), encode(target, "target"), int(format), byref(options))
     return notes
 
 
 def apply(model: Path, adapter: Path | None, target: Path, mode: Apply = Apply.MERGE, *, scale: float = 1.0,
-          base: Path | None = None, lora_only: bool = False) -> list[str]:
+          base: Path | None = None, lora_only: bool = False, basis: Path | None = None) -> list[str]:
     """Applies an adapter in any format to a model's files and writes the model to `target`; returns remarks.
 
     `adapter` is None for `Apply.REMOVE`. `base` is for an adapter whose format needs it, as in `Adapter.save`;
-    `lora_only` uses the LoRA part of an adapter that has more.
+    `lora_only` uses the LoRA part of an adapter that has more; `basis` is the basis file of a compact adapter.
     """
     notes: list[str] = []
     note = _noting(notes)
     options = CApplyOptions(mode=int(mode), scale=scale, base=encode(base, "base"), note=note,
-                            lora_only=int(lora_only))
+                            lora_only=int(lora_only), basis=encode(basis, "basis"))
     call("loragen_apply", encode(model, "model"), encode(adapter, "adapter"), encode(target, "target"), byref(options))
     return notes
 

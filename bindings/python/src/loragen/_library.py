@@ -112,14 +112,28 @@ class CDoctorOptions(Sized):
 class CConvertOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("save", POINTER(CSaveOptions)), ("lossy", c_int32), ("note", ProblemCallback),
-        ("payload", c_void_p), ("lora_only", c_int32),
+        ("payload", c_void_p), ("lora_only", c_int32), ("rank", c_int32),
     ]
 
 
 class CApplyOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("mode", c_int32), ("scale", c_double), ("base", c_char_p),
-        ("note", ProblemCallback), ("payload", c_void_p), ("lora_only", c_int32),
+        ("note", ProblemCallback), ("payload", c_void_p), ("lora_only", c_int32), ("basis", c_char_p),
+    ]
+
+
+class CBasisOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("method", c_char_p), ("rank", c_int32), ("targets", c_char_p), ("prefix", c_char_p),
+        ("tolerance", c_double), ("dtype", c_int32), ("memory_limit", c_uint64), ("checkpoint", c_char_p),
+        ("pivots", c_char_p), ("progress", ProgressCallback), ("payload", c_void_p),
+    ]
+
+
+class CExpandOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("rank", c_int32), ("limit", c_double), ("save", POINTER(CSaveOptions)),
     ]
 
 
@@ -170,6 +184,29 @@ _SIGNATURES = {
     "loragen_verification_json": (c_char_p, [c_void_p]),
     "loragen_verification_text": (c_char_p, [c_void_p]),
     "loragen_verification_free": (None, [c_void_p]),
+    "loragen_basis_compute": (_STATUS, [c_char_p, c_char_p, POINTER(CBasisOptions)]),
+    "loragen_basis_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
+    "loragen_basis_check": (_STATUS, [c_void_p, c_char_p]),
+    "loragen_basis_module_count": (c_size_t, [c_void_p]),
+    "loragen_basis_module": (_STATUS, [c_void_p, c_size_t, POINTER(CModule)]),
+    "loragen_basis_columns": (c_size_t, [c_void_p, c_size_t]),
+    "loragen_basis_factors": (_STATUS, [c_void_p, c_size_t, c_void_p, c_void_p, c_void_p]),
+    "loragen_basis_json": (c_char_p, [c_void_p]),
+    "loragen_basis_free": (None, [c_void_p]),
+    "loragen_compact_create": (_STATUS, [POINTER(c_void_p), c_void_p, c_void_p, c_size_t, c_int32]),
+    "loragen_compact_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
+    "loragen_compact_save": (_STATUS, [c_void_p, c_char_p, c_int32]),
+    "loragen_compact_save_psoft": (_STATUS, [c_void_p, c_char_p]),
+    "loragen_compact_open_psoft": (_STATUS, [POINTER(c_void_p), c_char_p, c_void_p]),
+    "loragen_compact_deltas": (POINTER(c_float), [c_void_p]),
+    "loragen_compact_count": (c_size_t, [c_void_p]),
+    "loragen_compact_json": (c_char_p, [c_void_p]),
+    "loragen_compact_expand": (_STATUS, [POINTER(c_void_p), c_void_p, c_void_p, POINTER(CExpandOptions)]),
+    "loragen_compact_expand_file": (_STATUS, [c_void_p, c_void_p, c_char_p, c_int32, POINTER(CExpandOptions)]),
+    "loragen_compact_project": (
+        _STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_void_p, c_double, POINTER(c_double)]),
+    "loragen_compact_truncate": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, POINTER(c_double)]),
+    "loragen_compact_free": (None, [c_void_p]),
     "loragen_compare": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_void_p, c_size_t]),
     "loragen_nearest": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_char_p, c_size_t]),
     "loragen_doctor": (_STATUS, [POINTER(c_void_p), c_char_p, POINTER(CDoctorOptions)]),

@@ -213,6 +213,7 @@ pub struct loragen_convert_options {
     pub note: loragen_note_callback,
     pub payload: *mut c_void,
     pub lora_only: i32,
+    pub rank: i32,
 }
 
 pub const LORAGEN_APPLY_MERGE: i32 = 0;
@@ -231,6 +232,44 @@ pub struct loragen_apply_options {
     pub note: loragen_note_callback,
     pub payload: *mut c_void,
     pub lora_only: i32,
+    pub basis: *const c_char,
+}
+
+#[repr(C)]
+pub struct loragen_basis {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+pub struct loragen_compact {
+    _private: [u8; 0],
+}
+
+pub const LORAGEN_COORDINATES_ABSOLUTE: i32 = 0;
+pub const LORAGEN_COORDINATES_RELATIVE: i32 = 1;
+
+#[repr(C)]
+pub struct loragen_basis_options {
+    pub struct_size: usize,
+    pub method: *const c_char,
+    pub rank: i32,
+    pub targets: *const c_char,
+    pub prefix: *const c_char,
+    pub tolerance: f64,
+    pub dtype: i32,
+    pub memory_limit: u64,
+    pub checkpoint: *const c_char,
+    pub pivots: *const c_char,
+    pub progress: loragen_progress_callback,
+    pub payload: *mut c_void,
+}
+
+#[repr(C)]
+pub struct loragen_expand_options {
+    pub struct_size: usize,
+    pub rank: i32,
+    pub limit: f64,
+    pub save: *const loragen_save_options,
 }
 
 #[repr(C)]
@@ -363,6 +402,79 @@ extern "C" {
     pub fn loragen_verification_text(verification: *const loragen_verification) -> *const c_char;
     pub fn loragen_verification_json(verification: *const loragen_verification) -> *const c_char;
     pub fn loragen_verification_free(verification: *mut loragen_verification);
+    pub fn loragen_basis_compute(
+        base: *const c_char,
+        path: *const c_char,
+        options: *const loragen_basis_options,
+    ) -> loragen_status;
+    pub fn loragen_basis_open(out: *mut *mut loragen_basis, path: *const c_char) -> loragen_status;
+    pub fn loragen_basis_check(basis: *const loragen_basis, base: *const c_char) -> loragen_status;
+    pub fn loragen_basis_module_count(basis: *const loragen_basis) -> usize;
+    pub fn loragen_basis_module(
+        basis: *const loragen_basis,
+        index: usize,
+        out: *mut loragen_module,
+    ) -> loragen_status;
+    pub fn loragen_basis_columns(basis: *const loragen_basis, index: usize) -> usize;
+    pub fn loragen_basis_factors(
+        basis: *const loragen_basis,
+        index: usize,
+        left: *mut f32,
+        sigma: *mut f32,
+        right: *mut f32,
+    ) -> loragen_status;
+    pub fn loragen_basis_json(basis: *const loragen_basis) -> *const c_char;
+    pub fn loragen_basis_free(basis: *mut loragen_basis);
+    pub fn loragen_compact_create(
+        out: *mut *mut loragen_compact,
+        basis: *const loragen_basis,
+        deltas: *const f32,
+        count: usize,
+        rank: i32,
+    ) -> loragen_status;
+    pub fn loragen_compact_open(out: *mut *mut loragen_compact, path: *const c_char) -> loragen_status;
+    pub fn loragen_compact_save(
+        compact: *const loragen_compact,
+        path: *const c_char,
+        coordinates: i32,
+    ) -> loragen_status;
+    pub fn loragen_compact_save_psoft(compact: *const loragen_compact, path: *const c_char) -> loragen_status;
+    pub fn loragen_compact_open_psoft(
+        out: *mut *mut loragen_compact,
+        path: *const c_char,
+        basis: *const loragen_basis,
+    ) -> loragen_status;
+    pub fn loragen_compact_deltas(compact: *const loragen_compact) -> *const f32;
+    pub fn loragen_compact_count(compact: *const loragen_compact) -> usize;
+    pub fn loragen_compact_json(compact: *const loragen_compact) -> *const c_char;
+    pub fn loragen_compact_expand(
+        out: *mut *mut loragen_adapters,
+        compact: *const loragen_compact,
+        basis: *const loragen_basis,
+        options: *const loragen_expand_options,
+    ) -> loragen_status;
+    pub fn loragen_compact_expand_file(
+        compact: *const loragen_compact,
+        basis: *const loragen_basis,
+        path: *const c_char,
+        format: i32,
+        options: *const loragen_expand_options,
+    ) -> loragen_status;
+    pub fn loragen_compact_project(
+        out: *mut *mut loragen_compact,
+        adapters: *const loragen_adapters,
+        sample: usize,
+        basis: *const loragen_basis,
+        least: f64,
+        captured: *mut f64,
+    ) -> loragen_status;
+    pub fn loragen_compact_truncate(
+        out: *mut *mut loragen_compact,
+        compact: *const loragen_compact,
+        count: usize,
+        lost: *mut f64,
+    ) -> loragen_status;
+    pub fn loragen_compact_free(compact: *mut loragen_compact);
     pub fn loragen_compare(
         out: *mut *mut loragen_analysis,
         a: *const loragen_adapters,

@@ -54,6 +54,7 @@ pub fn convert(
             note: Some(keep),
             payload: std::ptr::addr_of_mut!(notes).cast(),
             lora_only: 0,
+            rank: 0,
         };
         check(unsafe { sys::loragen_convert(source.as_ptr(), target.as_ptr(), format.code(), &options) })
     })?;
@@ -87,6 +88,7 @@ pub fn apply(
         note: Some(keep),
         payload: std::ptr::addr_of_mut!(notes).cast(),
         lora_only: 0,
+        basis: std::ptr::null(),
     };
     check(unsafe { sys::loragen_apply(model.as_ptr(), pointer(&adapter), target.as_ptr(), &options) })?;
     Ok(notes)

@@ -19,6 +19,7 @@
 mod adapters;
 mod analysis;
 mod apply;
+mod compact;
 mod corpus;
 mod error;
 mod generator;
@@ -29,6 +30,7 @@ mod verify;
 pub use adapters::{Adapter, Adapters, DType, Format, Module, SaveOptions, Tensor};
 pub use analysis::{compare, doctor, nearest, Analysis};
 pub use apply::{apply, convert, Apply};
+pub use compact::{Basis, CompactAdapter};
 pub use corpus::{Corpus, CorpusEntry, Split};
 pub use error::{Error, Result};
 pub use generator::{Condition, ConditionKind, Generator, GeneratorInfo, Request};
