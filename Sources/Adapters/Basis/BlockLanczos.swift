@@ -181,6 +181,7 @@ struct BlockLanczos {
             )
             residual = max(residual, max(ahead, behind) / sigma[i])
         }
+        withExtendedLifetime((forward, back)) {}
         let beyond = ritz.values.count > rank ? max(0, ritz.values[rank]).squareRoot() : 0
         let result = SingularTriplets(
             left: left, right: right, sigma: Array(sigma), residual: residual, gap: (least - beyond) / largest)

@@ -53,7 +53,7 @@ import Testing
         let basis = try makeBasis(scratch("b.safetensors")) { $0.rank = nil }
         let sigma = try basis.layout.modules.indices.flatMap { try basis.factors(of: $0).sigma }
         let none = try CompactAdapter(basis: basis, deltas: [Float](repeating: 0, count: sigma.count))
-        #expect(try CompactExpansion(none, basis: basis).adapter().values.allSatisfy { $0 == 0 })
+        #expect(try CompactExpansion(none, basis: basis).adapter().copyValues().allSatisfy { $0 == 0 })
         let all = try CompactAdapter(basis: basis, deltas: sigma.map { -$0 })
         let expanded = try CompactExpansion(all, basis: basis).adapter()
         for (i, shape) in basis.layout.modules.enumerated() {
