@@ -70,7 +70,8 @@ extension Adapter {
         path: String, part: LoRAPart, note: (String) throws(LoragenError) -> Void
     ) throws(LoragenError) -> (adapter: any AdapterReader, metadata: [String: String], path: String)? {
         if try PathKind.of(path) == .folder {
-            if try MLXFolder.isOne(path) || ProductFolder.isOne(path) { return nil }
+            if try MLXFolder.isOne(path) { return nil }
+            if try ProductFolder.isOne(path) { return nil }
             let (config, contents) = try PEFTFolder.open(path, part, note: note)
             return (try contents.reader(), contents.metadata(config), contents.file.path)
         }
