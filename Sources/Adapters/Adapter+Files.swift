@@ -9,7 +9,9 @@ extension Adapter {
         note: (String) throws(LoragenError) -> Void = { Log.info($0) }
     ) throws(LoragenError) -> Adapter {
         let part = part ?? LoRAPart(base: base)
-        if try ProductFolder.isOne(path) { return try ProductFolder.read(path: path, base: base, rank: rank, note: note) }
+        if try ProductFolder.isOne(path) {
+            return try ProductFolder.read(path: path, base: base, rank: rank, note: note)
+        }
         if let rank {
             let cut = try read(path: path, base: base, part: part, note: note).cut(to: rank)
             try note("cut to rank \(rank), which keeps \(ProductFolder.percent(cut.kept)) of the energy ‖ΔW‖²")
