@@ -123,9 +123,15 @@ def main() -> int:
 
     for command in commands:
         sources = source_digests()
-        start = time.monotonic()
-        status = command.start(work, loragen).wait()
-        length = time.monotonic() - start
+        times = []
+        for _ in range(3):  # one alone may have met others at work, and most moments would come after the end
+            target = work / command.target
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            (work / "state").unlink(missing_ok=True)
+            start = time.monotonic()
+            status = command.start(work, loragen).wait()
+            times.append(time.monotonic() - start)
+        length = min(times)
         after = digest(work / command.target)
         if status != 0 or not after:
             failures.append(f"{command.name}: status {status} when left alone")
