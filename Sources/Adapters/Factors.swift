@@ -1,5 +1,3 @@
-import Tensor
-
 extension Adapter {
     /// The factors of one group of a module, as matrices: `ΔW = scale · B · A`.
     public struct Factors {
@@ -44,7 +42,7 @@ extension Adapter {
     public func squaredNorms() -> [Double] { layout.modules.indices.map { max(0, inner($0, self, $0)) } }
 
     /// Copies DoRA's magnitudes, if the module has them, into a vector of another layout of the same modules.
-    func copyMagnitude(of module: Int, to other: Layout, in target: UnsafeMutableBufferPointer<Float>) {
+    public func copyMagnitude(of module: Int, to other: Layout, in target: UnsafeMutableBufferPointer<Float>) {
         guard let from = layout.parts[module].magnitude, let to = other.parts[module].magnitude else { return }
         _ = UnsafeMutableBufferPointer(rebasing: target[other.tensors[to].range])
             .update(fromContentsOf: UnsafeBufferPointer(rebasing: values[layout.tensors[from].range]))
@@ -60,7 +58,7 @@ extension Layout {
         return start..<(start + count)
     }
 
-    func range(
+    public func range(
         _ role: Role, of module: Int, group: Int, in values: UnsafeMutableBufferPointer<Float>
     ) -> UnsafeMutableBufferPointer<Float> {
         UnsafeMutableBufferPointer(rebasing: values[range(role, of: module, group: group)])

@@ -1,3 +1,4 @@
+import Files
 import Tensor
 
 extension Layout {
@@ -117,6 +118,6 @@ extension ModuleShape {
 }
 
 /// Alpha as Python would write it: 16, not 16.0, when it is whole.
-func alphaJSON(_ alpha: Double) -> JSON {
+public func alphaJSON(_ alpha: Double) -> JSON {
     Int64(exactly: alpha).map { .integer($0) } ?? .number(alpha)
 }

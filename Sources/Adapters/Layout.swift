@@ -1,3 +1,4 @@
+import Files
 import Tensor
 
 /// The ordered modules of an adapter, and where their tensors lie in its flat vector of values.
@@ -113,7 +114,7 @@ public struct Layout: Equatable, Sendable {
     }
 
     /// Other modules of the same base model and for the same task.
-    func holding(_ modules: [ModuleShape], targetModules: [String] = []) throws(LoragenError) -> Layout {
+    public func holding(_ modules: [ModuleShape], targetModules: [String] = []) throws(LoragenError) -> Layout {
         try Layout(modules: modules, baseModel: baseModel, targetModules: targetModules, taskType: taskType)
     }
 

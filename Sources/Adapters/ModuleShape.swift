@@ -1,3 +1,4 @@
+import Files
 import Tensor
 
 /// What kind of layer an adapter's module changes. With `P = scale · B · A` of the factors as matrices, `A [rank, columns]`
@@ -132,7 +133,7 @@ public struct ModuleShape: Equatable, Hashable, Sendable {
     }
 
     /// The same module under another name.
-    func named(_ name: String) throws(LoragenError) -> ModuleShape {
+    public func named(_ name: String) throws(LoragenError) -> ModuleShape {
         try ModuleShape(
             name: name, kind: kind, inputs: inputs, outputs: outputs, kernel: kernel, groups: groups, rank: rank,
             alpha: alpha,

@@ -4,6 +4,8 @@
 import Adapters
 import CAPISupport
 import CLoragen
+import Files
+import Formats
 import Tensor
 
 /// What a `loragen_adapters` is.

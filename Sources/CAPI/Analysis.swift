@@ -3,7 +3,9 @@
 
 import Adapters
 import CLoragen
-import Generators
+import Files
+import Learning
+import Reports
 import Tensor
 
 /// What a `loragen_analysis` is.

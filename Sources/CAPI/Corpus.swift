@@ -2,7 +2,7 @@
 // The names are those of include/loragen.h.
 
 import CLoragen
-import Generators
+import Learning
 import Tensor
 
 /// What a `loragen_corpus` is.

@@ -1,9 +1,10 @@
 // swift-format-ignore-file: AlwaysUseLowerCamelCase
 // The names are those of include/loragen.h.
 
-import Adapters
 import CLoragen
+import Formats
 import Generators
+import Learning
 import Tensor
 
 /// What a `loragen_generator` is.

@@ -1,8 +1,9 @@
 // swift-format-ignore-file: AlwaysUseLowerCamelCase
 // The names are those of include/loragen.h.
 
-import Adapters
 import CLoragen
+import Files
+import Formats
 import Tensor
 
 extension WriteOptions {

@@ -1,5 +1,5 @@
 import CLoragen
-import Generators
+import Learning
 
 /// A caller's progress callback as a closure; `nil` if there is none.
 func closure(

@@ -1,9 +1,9 @@
 // swift-format-ignore-file: AlwaysUseLowerCamelCase
 // The names are those of include/loragen.h.
 
-import Adapters
 import CLoragen
-import Generators
+import Hosts
+import Learning
 import Tensor
 
 /// What a `loragen_verification` is.

@@ -1,4 +1,5 @@
-import Adapters
+import Files
+import Learning
 import Synchronization
 import Tensor
 
@@ -64,8 +65,8 @@ extension Generator {
         }
         if let distance, let usual = distance.usual, distance.isFar {
             Log.warning(
-                "the condition is far from every training task: \(rounded(distance.toNearest)) to the nearest, where training "
-                    + "tasks are at most \(rounded(usual)) from theirs; nothing is known about adapters for such conditions"
+                "the condition is far from every training task: \(decimal(distance.toNearest)) to the nearest, where training "
+                    + "tasks are at most \(decimal(usual)) from theirs; nothing is known about adapters for such conditions"
             )
         }
     }
@@ -86,8 +87,8 @@ extension Generator {
             return
         }
         Log.warning(
-            "the adapter is far from every training adapter: \(rounded(nearest.distance)) to the nearest, of task "
-                + "\"\(nearest.task)\", where training adapters are \(rounded(usual)) from theirs; look at its norm before "
+            "the adapter is far from every training adapter: \(decimal(nearest.distance)) to the nearest, of task "
+                + "\"\(nearest.task)\", where training adapters are \(decimal(usual)) from theirs; look at its norm before "
                 + "it is used")
     }
 

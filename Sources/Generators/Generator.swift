@@ -1,5 +1,8 @@
 import Adapters
 import Conditions
+import Files
+import Formats
+import Learning
 import Tensor
 
 /// What a host asks for.
@@ -176,7 +179,8 @@ public final class Generator: @unchecked Sendable {
     private var moduleBytes: Int {
         let largest = layout.modules.indices.map { layout.values(of: $0).count }.max() ?? 0
         guard case .product(let space) = file.representation.space else { return 6 * 4 * largest }
-        return 6 * 4 * largest + 12 * 8 * (space.frames.map(\.count).max() ?? 0)
+        let core = space.frames.map(\.count).max() ?? 0
+        return 6 * 4 * largest + 12 * 8 * core
     }
 
     /// Bytes that making one vector at once and turning it into modules holds. Layouts have at most 2^32 numbers, spaces too.
@@ -286,7 +290,7 @@ public final class Generator: @unchecked Sendable {
             return nil
         }
         if let name = request.sampler {
-            guard let sampler = Generators.sampler(named: name) else {
+            guard let sampler = Learning.sampler(named: name) else {
                 let names = samplerNames.map { "\"\($0)\"" }.joined(separator: ", ")
                 throw LoragenError(.invalidArgument, "there is no sampler \"\(name)\"; there are \(names)")
             }

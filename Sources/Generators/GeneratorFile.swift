@@ -1,6 +1,8 @@
 import Adapters
 import Conditions
-import NN
+import Files
+import Learning
+import Methods
 import Tensor
 
 /// What a generator file says of its training corpus, so that every generated adapter can say what it is near to.
@@ -176,7 +178,7 @@ struct GeneratorFile {
             }
             norms = ends[0]...ends[1]
         }
-        let reader = TensorReader(file: file)
+        let reader = TensorReader(file)
         let groups = try representationSettings(settings).normaliser == .perTask ? tasks.count : 1
         let normaliser = Normaliser(
             kind: try representationSettings(settings).normaliser,
@@ -263,52 +265,5 @@ struct GeneratorFile {
 
     private static func wrong(_ path: String, _ name: String) -> LoragenError {
         LoragenError(.format, "\(path): \"\(name)\" in its metadata is missing or out of range")
-    }
-}
-
-/// Tensors of a mapped file, borrowed and not copied.
-struct TensorReader {
-    let file: SafetensorsFile
-
-    /// A tensor of that name, nil if there is none.
-    func tensor(_ name: String) throws(LoragenError) -> Tensor<Float>? {
-        guard let place = file.tensor(name) else { return nil }
-        guard place.type == .f32 else {
-            throw LoragenError(.format, "\(file.path): tensor '\(name)' is \(place.type.rawValue); expected F32")
-        }
-        let bytes = file.bytes(of: place)
-        guard let base = bytes.baseAddress, bytes.count == place.count * 4,
-            Int(bitPattern: base) % MemoryLayout<Float>.alignment == 0
-        else {
-            try Memory.require(2 * place.count, of: Float.self, for: "tensor '\(name)', which lies at an odd byte,")
-            return Tensor(try file.floats(name), shape: place.shape)
-        }
-        return Tensor(borrowing: base.assumingMemoryBound(to: Float.self), shape: place.shape, owner: file)
-    }
-
-    /// A matrix in bf16 on the mapped memory; nil if it is of another type.
-    func half(_ name: String, _ shape: [Int]) throws(LoragenError) -> HalfMatrix? {
-        guard let place = file.tensor(name), place.type == .bf16 else { return nil }
-        _ = try file.require(name, type: .bf16, shape: shape)
-        let bytes = file.bytes(of: place)
-        guard let base = bytes.baseAddress, shape.count == 2, bytes.count == 2 * place.count,
-            UInt(bitPattern: base) % 2 == 0
-        else {
-            throw LoragenError(.format, "\(file.path): tensor '\(name)' is not a matrix at an even byte")
-        }
-        return HalfMatrix(borrowing: base, shape: shape, owner: file)
-    }
-
-    func tensor(_ name: String, _ shape: [Int]) throws(LoragenError) -> Tensor<Float> {
-        _ = try file.require(name, type: .f32, shape: shape)
-        return try present(name)
-    }
-
-    /// A tensor of any shape.
-    func present(_ name: String) throws(LoragenError) -> Tensor<Float> {
-        guard let tensor = try tensor(name) else {
-            throw LoragenError(.format, "\(file.path): tensor '\(name)' is missing")
-        }
-        return tensor
     }
 }

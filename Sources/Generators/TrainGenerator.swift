@@ -1,6 +1,8 @@
-import Adapters
+import Files
 import Glibc
-import NN
+import Learning
+import Methods
+import Reports
 import Tensor
 
 /// What a caller may choose about a training.
@@ -164,11 +166,4 @@ private func norms(_ problem: Problem) throws(LoragenError) -> ClosedRange<Doubl
         range = min(norm, range?.lowerBound ?? norm)...max(norm, range?.upperBound ?? norm)
     }
     return range
-}
-
-/// The middle value, nil for none.
-func median(_ values: [Double]) -> Double? {
-    let sorted = values.sorted()
-    guard !sorted.isEmpty else { return nil }
-    return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
 }

@@ -2,7 +2,7 @@ import CKernels
 
 /// Reverse-mode differentiation. Each tracked operation makes a node that knows its inputs' nodes and how to send a
 /// gradient back to them; nodes are numbered in the order of creation, so descending numbers are a topological order.
-final class Node<E: Element>: @unchecked Sendable {
+public final class Node<E: Element>: @unchecked Sendable {
     typealias Pull = (_ gradient: Tensor<E>, _ inputs: [Node<E>?]) -> Void
 
     let order = lk_next_order()

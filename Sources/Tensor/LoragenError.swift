@@ -33,3 +33,10 @@ public struct LoragenError: Error, Equatable, Sendable, CustomStringConvertible 
 
     public var description: String { message }
 }
+
+/// Runs code whose errors are this library's but whose signature does not say so.
+public func typed<T>(_ body: () throws -> T) throws(LoragenError) -> T {
+    do { return try body() } catch let error as LoragenError { throw error } catch {
+        throw LoragenError(.internalError, "\(error)")
+    }
+}

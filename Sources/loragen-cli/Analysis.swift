@@ -1,6 +1,6 @@
-import Adapters
 import ArgumentParser
 import CLoragen
+import Files
 
 struct Compare: ParsableCommand {
     static let configuration = CommandConfiguration(

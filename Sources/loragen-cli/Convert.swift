@@ -1,6 +1,6 @@
-import Adapters
 import ArgumentParser
 import CLoragen
+import Formats
 
 struct Convert: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,6 +1,7 @@
-import Adapters
 import ArgumentParser
 import CLoragen
+import Files
+import Formats
 import Glibc
 
 struct Generate: ParsableCommand {

@@ -1,5 +1,5 @@
-import Adapters
 import CLoragen
+import Files
 import Glibc
 import Synchronization
 

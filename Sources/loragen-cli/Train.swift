@@ -1,6 +1,6 @@
-import Adapters
 import ArgumentParser
 import CLoragen
+import Files
 
 struct Train: ParsableCommand {
     static let configuration = CommandConfiguration(

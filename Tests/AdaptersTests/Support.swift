@@ -3,6 +3,7 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
 
 /// A folder of its own for a test, removed at the end.
 final class Scratch {

@@ -2,7 +2,10 @@ import Adapters
 import CAPI
 import CAPISupport
 import CLoragen
+import Files
+import Formats
 import Foundation
+import Hosts
 import Testing
 
 @Suite("Adapters through the C interface") final class AdaptersTests {

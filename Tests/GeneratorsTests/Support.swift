@@ -3,7 +3,15 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
 @testable import Generators
+@testable import Learning
+@testable import Reports
+
+/// The root of the repository.
+let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent()
 
 /// A folder of its own for a test, removed at the end.
 final class Scratch: Sendable {

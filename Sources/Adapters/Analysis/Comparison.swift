@@ -1,3 +1,4 @@
+import Files
 import Tensor
 
 /// Two adapters side by side, as updates `ΔW = s·B·A` of the base model: the same for all factors that have the same

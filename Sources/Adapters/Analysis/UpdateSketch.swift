@@ -1,3 +1,5 @@
+import Tensor
+
 /// A linear digest of an update that keeps inner products: number d of it is `p_dᵀ ΔW q_d` with random signs in p and q,
 /// over the square root of how many a module has. `⟨s, s'⟩` is the cosine in the mean, with a deviation of at most
 /// `√(8/width)` (Achlioptas 2003 for vectors; twice applied, once for each side of the product).

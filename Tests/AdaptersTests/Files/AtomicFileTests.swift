@@ -2,7 +2,7 @@ import Glibc
 import Tensor
 import Testing
 
-@testable import Adapters
+@testable import Files
 
 @Suite("Files appear whole or not at all") struct AtomicFileTests {
     @Test("A committed file has its bytes, and nothing is left beside it") func commit() throws {

@@ -1,8 +1,10 @@
 import Glibc
-import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
+@testable import Hosts
 
 @Suite("A source is never the target") struct SourcesTests {
     let scratch: Scratch

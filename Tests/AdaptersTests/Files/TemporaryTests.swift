@@ -2,7 +2,7 @@ import Glibc
 import Tensor
 import Testing
 
-@testable import Adapters
+@testable import Files
 
 @Suite("Temporary files") struct TemporaryTests {
     private static let prefix = AtomicFile.temporaryPrefix

@@ -2,6 +2,8 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
 
 @Suite("Diffusion models") struct DiffusionTests {
     /// Kohya's names of diffusers' paths, as diffusers 0.42.1 maps them; Tests/acceptance checks every module of whole

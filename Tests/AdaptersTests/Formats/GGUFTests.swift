@@ -2,6 +2,8 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
 
 /// The values that Golden/make_hosts.py puts into its files.
 func pattern(_ seed: Int, _ count: Int) -> [Float] {

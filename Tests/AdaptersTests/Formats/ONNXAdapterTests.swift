@@ -1,7 +1,8 @@
-import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
 
 @Suite(".onnx_adapter") struct ONNXAdapterTests {
     let scratch: Scratch

@@ -1,8 +1,9 @@
 import Glibc
-import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
 
 @Suite("ONNX") struct ONNXTests {
     @Test("What is written reads back", arguments: [ElementType.f32, .f16, .bf16]) func roundTrip(type: ElementType)

@@ -3,6 +3,9 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
+@testable import Hosts
 
 /// Files of other tools, after public bug reports.
 @Suite("Adapters of other tools") struct OtherToolsTests {

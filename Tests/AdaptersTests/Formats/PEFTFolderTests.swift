@@ -3,6 +3,8 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
 
 @Suite("PEFT folders") struct PEFTFolderTests {
     @Test("What PEFT saved has PEFT's product", arguments: ["peft-f32", "peft-bf16", "peft-f64", "peft-patterns"])

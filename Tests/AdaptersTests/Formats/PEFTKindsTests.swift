@@ -2,6 +2,8 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
 
 /// Every kind of module that PEFT adapts, against PEFT's own files and `get_delta_weight`, see Golden/make.py.
 @Suite("Kinds of modules") struct PEFTKindsTests {

@@ -1,7 +1,8 @@
 import Tensor
 import Testing
 
-@testable import Adapters
+@testable import Files
+@testable import Formats
 
 @Suite("Python's regular expressions") struct PythonPatternTests {
     /// Golden/patterns.py says what Python's re makes of each pattern.

@@ -1,0 +1,71 @@
+import Adapters
+import Tensor
+
+/// Adapters of one layout, a module at a time.
+public protocol AdapterModules {
+    var count: Int { get }
+    var layout: Layout { get throws(LoragenError) }
+    /// One module of one adapter, as an adapter of its own.
+    func module(_ module: Int, of row: Int) throws(LoragenError) -> Adapter
+    /// For messages.
+    func name(of row: Int) -> String
+    /// The stored values of one adapter, if they are those of the layout.
+    func reader(of row: Int) throws(LoragenError) -> (any AdapterReader)?
+}
+
+extension Array: AdapterModules where Element == Adapter {
+    public var layout: Layout {
+        get throws(LoragenError) {
+            guard let first else {
+                throw LoragenError(.mismatch, "the corpus has no adapter in its training split")
+            }
+            return first.layout
+        }
+    }
+
+    public func module(_ module: Int, of row: Int) throws(LoragenError) -> Adapter { try self[row].module(module) }
+    public func name(of row: Int) -> String { "adapter \(row + 1)" }
+    public func reader(of row: Int) -> (any AdapterReader)? { nil }
+}
+
+/// Adapters of a corpus in their files. What was opened stays open for a while; modules stay in memory where `keeps` says
+/// so. For one thread.
+public final class CorpusModules: AdapterModules {
+    private let corpus: Corpus
+    private let indices: [Int]
+    private let keeps: Bool
+    private var open: [Int: any AdapterReader] = [:]
+    private var kept: [Int: Adapter] = [:]
+    /// Each open file takes address space and one of the process' maps.
+    private static let openLimit = 256
+
+    public var count: Int { indices.count }
+    public var layout: Layout { corpus.layout }
+
+    public init(_ corpus: Corpus, _ indices: [Int], keeps: Bool) {
+        (self.corpus, self.indices, self.keeps) = (corpus, indices, keeps)
+    }
+
+    public func name(of row: Int) -> String { "\(corpus.path): \(corpus.entries[indices[row]].path)" }
+
+    public func module(_ module: Int, of row: Int) throws(LoragenError) -> Adapter {
+        let key = row * layout.modules.count + module
+        if let adapter = kept[key] { return adapter }
+        var adapter = try opened(row).module(module)
+        if corpus.isRecut { adapter = try adapter.recut(rank: layout.modules[module].rank).adapter }
+        if keeps { kept[key] = adapter }
+        return adapter
+    }
+
+    public func reader(of row: Int) throws(LoragenError) -> (any AdapterReader)? {
+        corpus.isRecut ? nil : try opened(row)
+    }
+
+    private func opened(_ row: Int) throws(LoragenError) -> any AdapterReader {
+        if let reader = open[row] { return reader }
+        let reader = try corpus.reader(at: indices[row])
+        if open.count >= Self.openLimit { open.removeAll() }
+        open[row] = reader
+        return reader
+    }
+}

@@ -1,0 +1,97 @@
+import Tensor
+
+/// Runs a method's stages in order: optimiser, schedule, clipping, weight average, early stop on validation skill,
+/// progress, cancelling, checkpoints. There is one training loop; every method uses it.
+public struct TrainingLoop {
+    var stages: [any TrainingStage]
+    var checkpoint: Checkpoint?
+    var checkpointSeconds: Double
+    var progress: ProgressHandler?
+
+    public init(
+        stages: [any TrainingStage], checkpoint: Checkpoint? = nil, checkpointSeconds: Double,
+        progress: ProgressHandler? = nil
+    ) {
+        self.stages = stages
+        self.checkpoint = checkpoint
+        self.checkpointSeconds = checkpointSeconds
+        self.progress = progress
+    }
+
+    /// Trains until the last stage is done. Afterwards every stage's weights are those to keep: of the best look at the
+    /// validation tasks, or the last. The checkpoint stays: what was trained is not in a file yet.
+    public func run() throws(LoragenError) {
+        var state = try checkpoint?.load()
+        var reporter = ProgressReporter(progress)
+        var clock = CostClock(remaining: stages.reduce(0) { $0 + $1.cost * Double($1.optimisation.steps) })
+        for (index, stage) in stages.enumerated() {
+            if let done = state, index < done.stage {
+                try done.restore(weightsOf: stage, index: index)
+                clock.skip(stage.cost * Double(stage.optimisation.steps))
+                continue
+            }
+            try stage.prepare()
+            let run = StageRun(stage)
+            if let saved = state, saved.stage == index {
+                try saved.restore(run)
+                clock.skip(stage.cost * Double(run.step))
+            }
+            state = nil
+            try train(run, index, &reporter, &clock)
+        }
+    }
+
+    private func train(
+        _ run: StageRun, _ index: Int, _ reporter: inout ProgressReporter, _ clock: inout CostClock
+    ) throws(LoragenError) {
+        var saved = ProgressReporter.now
+        let steps = run.stage.optimisation.steps
+        func report(force: Bool) -> Bool {
+            reporter.report(force: force) {
+                Progress(
+                    stage: run.stage.name, step: run.step, steps: steps, loss: run.averageLoss,
+                    validationSkill: run.skill, bestSkill: run.bestSkill,
+                    stepsPerSecond: clock.rate / run.stage.cost, secondsLeft: clock.secondsLeft)
+            }
+        }
+        while run.step < steps, !run.isStopped {
+            try run.advance()
+            clock.advance(run.stage.cost)
+            let cancelled = report(force: false)
+            let due = ProgressReporter.now - saved >= checkpointSeconds
+            if let checkpoint, cancelled || due {
+                try checkpoint.save(run, stage: index, finished: Array(stages[..<index]))
+                saved = ProgressReporter.now
+            }
+            if cancelled {
+                throw LoragenError(.cancelled, "training was cancelled at step \(run.step) of \(run.stage.name)")
+            }
+        }
+        clock.skip(run.stage.cost * Double(steps - run.step))
+        if report(force: true) {
+            try checkpoint?.save(run, stage: index, finished: Array(stages[..<index]))
+            throw LoragenError(.cancelled, "training was cancelled after \(run.stage.name)")
+        }
+        try run.finish()
+    }
+}
+
+/// Turns work done into work left, over stages whose steps cost differently.
+private struct CostClock {
+    private var remaining: Double
+    private var done = 0.0
+    private let start = ProgressReporter.now
+
+    init(remaining: Double) { self.remaining = remaining }
+
+    /// Cost per second so far.
+    var rate: Double { done > 0 ? done / max(1e-9, ProgressReporter.now - start) : .nan }
+    var secondsLeft: Double { max(0, remaining) / rate }
+
+    mutating func advance(_ cost: Double) {
+        done += cost
+        remaining -= cost
+    }
+
+    mutating func skip(_ cost: Double) { remaining -= cost }
+}

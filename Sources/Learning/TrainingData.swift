@@ -1,0 +1,40 @@
+import Tensor
+
+/// Normalised training vectors with the standardised conditions, and the measure of progress on the validation tasks.
+public struct TrainingData {
+    /// In memory, or read from the corpus whenever they are asked for.
+    public var rows: any VectorRows
+    /// `[N, conditions]`.
+    public var conditions: Tensor<Float>
+    public var validationConditions: Tensor<Float>
+    /// Skill of one predicted vector for each validation task, which are asked for in order; nil if there are none.
+    var skillOfStreams: ((Int) throws(LoragenError) -> any VectorStream) throws(LoragenError) -> Double?
+    public var seed: UInt64
+    /// The training run of each vector, in `0 ..< runs`.
+    public var runs: [Int32] = []
+    /// The task of each vector; empty where all are of different ones.
+    public var tasks: [Int32] = []
+
+    public var count: Int { rows.count }
+    /// Numbers in one vector.
+    public var width: Int { rows.width }
+
+    /// All vectors, `[N, values]`.
+    public var vectors: Tensor<Float> {
+        get throws(LoragenError) {
+            if let held = rows as? TensorRows { return held.vectors }
+            return try rows.tensor()
+        }
+    }
+
+    /// Some vectors, `[n, values]`.
+    public func batch(_ indices: [Int32]) throws(LoragenError) -> Tensor<Float> {
+        if let held = rows as? TensorRows { return held.vectors.gather(indices) }
+        return try rows.tensor(indices.map { Int($0) }, 0..<width)
+    }
+
+    /// Skill of predicted vectors `[V, values]`.
+    public func skill(_ vectors: Tensor<Float>) throws(LoragenError) -> Double? {
+        try skillOfStreams { i in WholeVector(vectors.slice(axis: 0, i..<(i + 1))) }
+    }
+}

@@ -1,0 +1,171 @@
+import Files
+import Learning
+import NN
+import Tensor
+
+// What every generator has to beat. Baselines are methods like any other: trained by the same call, kept in the same
+// file, asked by the same generate_lora().
+
+private let productSpace: JSONObject = [
+    "space": "product", "factors": "raw", "normaliser": "global", "outputFrame": 8, "inputFrame": 4,
+]
+private let factorSpace = productSpace.changing(["space": "factors", "normaliser": "per-tensor"])
+
+/// "default" works on the updates, as the report's baselines do; "factors" on the factors as they were trained.
+private func presets(_ extra: JSONObject = [:]) -> [(name: String, settings: Settings)] {
+    [("default", productSpace), ("factors", factorSpace)].map { ($0, Settings($1.changing(extra))) }
+}
+
+/// Features or kernel, moments and their solution, in double.
+private func ridgeWorkspace(_ size: ProblemSize, order: Int) -> Double {
+    let rows = Double(Ridge.rowCount(size, order: order))
+    return 4 * rows * Double(size.examples) + 8 * rows * rows + 6 * rows * Double(size.values)
+}
+
+public let baselineEntries: [MethodRegistry.Entry] = [
+    .init(name: "mean", presets: presets()) { _, size throws(LoragenError) in
+        size.values
+    } workspace: { _, _ throws(LoragenError) in
+        0
+    } make: { _, size, _ throws(LoragenError) in
+        MeanMethod(size)
+    },
+    .init(name: "nearest", presets: presets()) { _, size throws(LoragenError) in
+        size.examples * (size.values + size.conditions)
+    } workspace: { _, _ throws(LoragenError) in
+        0
+    } make: { _, size, _ throws(LoragenError) in
+        NearestMethod(size)
+    },
+    .init(name: "ridge", presets: presets()) { _, size throws(LoragenError) in
+        Ridge.weightCount(size, order: 1)
+    } workspace: { _, size throws(LoragenError) in
+        ridgeWorkspace(size, order: 1)
+    } make: { _, size, _ throws(LoragenError) in
+        RidgeMethod(size, order: 1)
+    },
+    .init(name: "ridge-pairs", presets: presets()) { _, size throws(LoragenError) in
+        Ridge.weightCount(size, order: 2)
+    } workspace: { _, size throws(LoragenError) in
+        ridgeWorkspace(size, order: 2)
+    } make: { _, size, _ throws(LoragenError) in
+        RidgeMethod(size, order: 2)
+    },
+    .init(name: "kernel-ridge", presets: presets()) { _, size throws(LoragenError) in
+        KernelRidge.weightCount(size)
+    } workspace: { _, size throws(LoragenError) in
+        KernelRidge.workspace(size)
+    } make: { _, size, _ throws(LoragenError) in
+        KernelRidgeMethod(size)
+    },
+    .init(
+        name: "mlp",
+        presets: presets([
+            "width": 256, "layers": 2, "steps": 4000, "batch": 64, "rate": 1e-3, "weightDecay": 1e-2, "patience": 10,
+        ]), streams: true
+    ) { settings, size throws(LoragenError) in
+        try MLPMethod.weightCount(settings, size)
+    } workspace: { settings, size throws(LoragenError) in
+        try MLPMethod.workspace(settings, size)
+    } make: { settings, size, random throws(LoragenError) in
+        try MLPMethod(settings, size, random)
+    },
+]
+
+/// A baseline that has a closed form and does not sample.
+protocol ClosedForm: Method {
+    func fit(_ data: TrainingData) throws(LoragenError)
+    func predict(_ condition: Tensor<Float>) -> Tensor<Float>
+}
+
+extension ClosedForm {
+    var sampling: Sampling? { nil }
+
+    func stages(_ data: TrainingData) throws(LoragenError) -> [any TrainingStage] {
+        try fit(data)
+        return []
+    }
+
+    func vector(
+        condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> Tensor<Float> { predict(condition) }
+}
+
+/// The mean of all training adapters, whatever the condition. Normalised vectors have mean zero, except under constants.
+final class MeanMethod: ClosedForm, Module {
+    private let mean: ModuleBuffer<Float>
+    var module: any Module<Float> { self }
+
+    init(_ size: ProblemSize) { mean = ModuleBuffer(.pending([1, size.values])) }
+
+    func visit(_ visitor: ModuleVisitor<Float>) { visitor.buffer("mean", mean) }
+    func fit(_ data: TrainingData) throws(LoragenError) {
+        mean.value = try data.vectors.mean(axes: [0], keepDims: true)
+    }
+    func predict(_ condition: Tensor<Float>) -> Tensor<Float> { mean.value }
+}
+
+/// The training adapter with the nearest condition (label bits: by Hamming distance), the mean of those that tie.
+final class NearestMethod: ClosedForm, Module {
+    private let conditions: ModuleBuffer<Float>
+    private let vectors: ModuleBuffer<Float>
+    var module: any Module<Float> { self }
+
+    init(_ size: ProblemSize) {
+        conditions = ModuleBuffer(.pending([size.examples, size.conditions]))
+        vectors = ModuleBuffer(.pending([size.examples, size.values]))
+    }
+
+    func visit(_ visitor: ModuleVisitor<Float>) {
+        visitor.buffer("conditions", conditions)
+        visitor.buffer("vectors", vectors)
+    }
+
+    /// Differences from all conditions, their squares; and if all are as near, all vectors.
+    var sampleMemory: Int { 3 * 4 * conditions.value.count + 4 * vectors.value.count }
+
+    func fit(_ data: TrainingData) throws(LoragenError) {
+        conditions.value = data.conditions
+        vectors.value = try data.vectors
+    }
+
+    func predict(_ condition: Tensor<Float>) -> Tensor<Float> {
+        let near = nearestConditions(conditions.value, condition)
+        return vectors.value.gather(near.map { Int32($0) }).mean(axes: [0], keepDims: true)
+    }
+}
+
+/// Rows of `conditions [n, C]` that are nearest to one, all that tie.
+public func nearestConditions(_ conditions: Tensor<Float>, _ condition: Tensor<Float>) -> [Int] {
+    let distances = (conditions - condition).square().sum(axes: [1]).values
+    guard let least = distances.min() else { return [] }
+    return distances.indices.filter { distances[$0] <= least * 1.0001 + 1e-6 }
+}
+
+final class RidgeMethod: ClosedForm {
+    private let ridge: Ridge
+    var module: any Module<Float> { ridge }
+
+    init(_ size: ProblemSize, order: Int) { ridge = Ridge(size: size, order: order) }
+
+    /// In the dual form all conditions in double, and their squares.
+    var sampleMemory: Int { 2 * 8 * (ridge.conditions?.value.count ?? 0) }
+
+    func fit(_ data: TrainingData) throws(LoragenError) { try ridge.fit(data) }
+    func predict(_ condition: Tensor<Float>) -> Tensor<Float> { ridge(condition) }
+}
+
+final class KernelRidgeMethod: ClosedForm {
+    private let ridge: KernelRidge
+    var module: any Module<Float> { ridge }
+
+    init(_ size: ProblemSize) { ridge = KernelRidge(size: size, values: size.values) }
+
+    /// The squares of all conditions.
+    var sampleMemory: Int { 4 * ridge.conditions.value.count }
+
+    func fit(_ data: TrainingData) throws(LoragenError) {
+        try ridge.fit(data.conditions, try data.vectors, tasks: data.tasks)
+    }
+    func predict(_ condition: Tensor<Float>) -> Tensor<Float> { ridge(condition) }
+}

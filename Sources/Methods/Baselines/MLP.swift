@@ -1,0 +1,99 @@
+import Learning
+import NN
+import Tensor
+
+/// Regression of the vector from the condition with a plain multi-layer perceptron.
+final class MLPMethod: Method, Module, TrainingStage {
+    private let layers: [Linear<Float>]
+    private let batch: Int
+    private var data: TrainingData?
+
+    let name = "mlp"
+    let optimisation: Optimisation
+    var module: any Module<Float> { self }
+    var sampling: Sampling? { nil }
+    var cost: Double { 6 * Double(batch) * Double(parameterCount) }
+
+    init(_ settings: Settings, _ size: ProblemSize, _ random: Random) throws(LoragenError) {
+        let width = try settings.integer("width", 1...65536)
+        let depth = try settings.integer("layers", 1...64)
+        batch = try settings.integer("batch", 1...65536)
+        let steps = try settings.integer("steps", 1...100_000_000)
+        optimisation = Optimisation(
+            steps: steps, learningRate: try settings.number("rate", 0...10),
+            weightDecay: try settings.number("weightDecay", 0...10), validationInterval: max(1, min(200, steps / 10)),
+            patience: try settings.integer("patience", 1...1_000_000))
+        var random = random
+        let widths = [size.conditions] + [Int](repeating: width, count: depth) + [size.values]
+        layers = zip(widths, widths.dropFirst()).map { Linear(inputs: $0, outputs: $1, random: &random) }
+    }
+
+    static func weightCount(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Int {
+        let width = try settings.integer("width", 1...65536)
+        let depth = try settings.integer("layers", 1...64)
+        return (size.conditions + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * size.values
+    }
+
+    static func workspace(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Double {
+        let hidden =
+            4 * Double(try settings.integer("layers", 1...64)) * Double(try settings.integer("width", 1...65536))
+        return Double(try settings.integer("batch", 1...65536)) * (hidden + 6 * Double(size.values))
+    }
+
+    func visit(_ visitor: ModuleVisitor<Float>) { visitor.children("layers", layers) }
+
+    func callAsFunction(_ condition: Tensor<Float>) -> Tensor<Float> {
+        var x = condition
+        for (i, layer) in layers.enumerated() { x = i == 0 ? layer(x) : layer(x.relu()) }
+        return x
+    }
+
+    func stages(_ data: TrainingData) throws(LoragenError) -> [any TrainingStage] {
+        self.data = data
+        return [self]
+    }
+
+    func prepare() {}
+
+    func loss(step: Int) throws(LoragenError) -> Tensor<Float> {
+        guard let data else { throw LoragenError(.internalError, "no training data") }
+        let rows = batchRows(step: step, batch: batch, of: data.count, seed: data.seed)
+        return mseLoss(self(data.conditions.gather(rows)), try data.batch(rows))
+    }
+
+    func validationSkill() throws(LoragenError) -> Double? {
+        guard let data else { return nil }
+        return try data.skill(withoutGradients { self(data.validationConditions) })
+    }
+
+    /// No function of the condition, and the mean of the vectors.
+    func rest() throws(LoragenError) {
+        guard let data, let last = layers.last else { return }
+        let mean = CombinedRows(meanOf: 0..<data.count, data.rows)
+        var pieces: [Tensor<Float>] = []
+        while let piece = try mean.next() { pieces.append(piece.flattened()) }
+        last.weight.value = .zeros(last.weight.shape)
+        last.bias?.value = .concatenate(pieces, axis: 0)
+    }
+
+    func vector(
+        condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> Tensor<Float> { withoutGradients { self(condition) } }
+}
+
+/// The examples of one training step: epochs without replacement, a function of seed and step alone.
+func batchRows(step: Int, batch: Int, of count: Int, seed: UInt64) -> [Int32] {
+    var rows: [Int32] = []
+    rows.reserveCapacity(batch)
+    var (epoch, position) = (step * batch).quotientAndRemainder(dividingBy: max(1, count))
+    while rows.count < batch {
+        var random = Random(seed: seed, stream: Streams.batches &+ UInt64(epoch) << 8)
+        let order = random.permutation(count)
+        while position < count, rows.count < batch {
+            rows.append(Int32(order[position]))
+            position += 1
+        }
+        (epoch, position) = (epoch + 1, 0)
+    }
+    return rows
+}
