@@ -175,12 +175,10 @@ public final class Generator: @unchecked Sendable {
         return Int(clamping: limit) - writing
     }
 
-    /// Bytes that the largest module takes in all its forms; a core also what its singular values are found with, in double.
+    /// Bytes that the largest module takes in all its forms.
     private var moduleBytes: Int {
         let largest = layout.modules.indices.map { layout.values(of: $0).count }.max() ?? 0
-        guard case .product(let space) = file.representation.space else { return 6 * 4 * largest }
-        let core = space.frames.map(\.count).max() ?? 0
-        return 6 * 4 * largest + 12 * 8 * core
+        return 6 * 4 * largest + file.representation.space.decodingMemory
     }
 
     /// Bytes that making one vector at once and turning it into modules holds. Layouts have at most 2^32 numbers, spaces too.

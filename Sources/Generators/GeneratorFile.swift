@@ -84,17 +84,7 @@ struct GeneratorFile {
             ("normaliser.scale", representation.normaliser.scale),
             ("training.conditions", index.conditions), ("training.sketches", index.sketches),
         ]
-        switch representation.space {
-        case .factors(let codec):
-            if let reference = codec.reference {
-                tensors.append(("factors.reference", Tensor(Array(reference.values))))
-            }
-        case .product(let space):
-            for (i, frame) in space.frames.enumerated() {
-                tensors.append(("frames.\(i).u", frame.u))
-                tensors.append(("frames.\(i).v", frame.v))
-            }
-        }
+        tensors += representation.space.state
         let halves = Dictionary(
             model.module.namedFactors.compactMap { entry in
                 entry.parameter.half.map { ("model." + entry.name, $0.matrix) }
@@ -179,15 +169,15 @@ struct GeneratorFile {
             norms = ends[0]...ends[1]
         }
         let reader = TensorReader(file)
-        let groups = try representationSettings(settings).normaliser == .perTask ? tasks.count : 1
+        let statistics = try Normaliser.Kind(settings)
+        let groups = statistics == .perTask ? tasks.count : 1
         let normaliser = Normaliser(
-            kind: try representationSettings(settings).normaliser,
-            shift: try reader.tensor("normaliser.shift", [groups, size.values]),
+            kind: statistics, shift: try reader.tensor("normaliser.shift", [groups, size.values]),
             scale: try reader.tensor("normaliser.scale", [groups, size.values]))
         let representation = try Representation(
-            space: space(settings, layout, reader), normaliser: normaliser)
+            space: SpaceRegistry.read(reader, settings, layout: layout), normaliser: normaliser)
         guard representation.count == size.values else { throw wrong(path, "values") }
-        size.tensors = representation.tensors.map(\.shape)
+        size.tensors = representation.space.tensors.map(\.shape)
         let generator = GeneratorFile(
             method: try string("method"), preset: try string("preset"), settings: settings, size: size,
             conditionKind: kind,
@@ -218,27 +208,6 @@ struct GeneratorFile {
         }
         model.module.setTraining(false)
         return (generator, model)
-    }
-
-    private static func space(
-        _ settings: Settings, _ layout: Layout, _ reader: TensorReader
-    ) throws(LoragenError) -> Representation.Space {
-        let wanted = try representationSettings(settings)
-        guard wanted.space == "product" else {
-            var reference: Adapter?
-            if wanted.factors == .aligned {
-                let values = try reader.tensor("factors.reference", [layout.valueCount])
-                reference = try Adapter(layout: layout) { target in
-                    values.withUnsafeBufferPointer { _ = target.update(fromContentsOf: $0) }
-                }
-            }
-            return .factors(try AdapterCodec(factors: wanted.factors, layout: layout, reference: reference))
-        }
-        var frames: [(u: Tensor<Float>, v: Tensor<Float>)] = []
-        for i in layout.modules.indices {
-            frames.append((try reader.present("frames.\(i).u"), try reader.present("frames.\(i).v")))
-        }
-        return .product(try ProductSpace(layout: layout, frames: frames))
     }
 
     /// A forged file could name sizes whose networks exhaust the memory before their tensors are missed: the networks

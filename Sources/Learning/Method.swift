@@ -93,15 +93,3 @@ extension Method {
         return Tensor.concatenate(rows, axis: 0)
     }
 }
-
-/// The settings that say how adapters become vectors; every preset has them.
-public func representationSettings(_ settings: Settings) throws(LoragenError) -> Representation.Settings {
-    Representation.Settings(
-        space: try settings.choice("space", ["product", "factors"]),
-        factors: AdapterCodec.Factors(
-            rawValue: try settings.choice("factors", AdapterCodec.Factors.allCases.map(\.rawValue))) ?? .raw,
-        normaliser: Normaliser.Kind(
-            rawValue: try settings.choice("normaliser", Normaliser.Kind.allCases.map(\.rawValue))) ?? .global,
-        outputFrame: try settings.integer("outputFrame", 1...4096),
-        inputFrame: try settings.integer("inputFrame", 1...4096))
-}

@@ -82,7 +82,7 @@ public struct Problem {
         }
         (self.tasks, self.groups) = (tasks, groups)
         let (representation, rows) = try Representation.fitting(
-            try representationSettings(settings), CorpusModules(corpus, train, keeps: false), groups: groups,
+            settings, CorpusModules(corpus, train, keeps: false), groups: groups,
             groupCount: tasks.count, seed: seed, keeps: keeps)
         self.representation = representation
         var runPlaces: [String: Int32] = [:]
@@ -93,7 +93,7 @@ public struct Problem {
         }
         size = ProblemSize(
             values: representation.count, conditions: conditionScale.shift.count, examples: train.count,
-            tensors: representation.tensors.map(\.shape), runs: runPlaces.count)
+            tensors: representation.space.tensors.map(\.shape), runs: runPlaces.count)
         func heldOut(_ split: Split) throws(LoragenError) -> HeldOut {
             let indices = corpus.indices(of: split)
             var heldOut = HeldOut(

@@ -9,6 +9,16 @@ import Testing
 @testable import Learning
 @testable import Reports
 
+/// The settings of a space and its statistics.
+func spaceSettings(
+    _ space: String = "product", factors: String = "raw", normaliser: String = "global", frames: (Int, Int) = (8, 4)
+) -> Settings {
+    Settings([
+        "space": .string(space), "factors": .string(factors), "normaliser": .string(normaliser),
+        "outputFrame": JSON(frames.0), "inputFrame": JSON(frames.1),
+    ])
+}
+
 /// The root of the repository.
 let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent()
@@ -344,9 +354,9 @@ extension ProductSpace {
     }
 }
 
-extension AdapterCodec {
+extension FactorSpace {
     func encode(_ adapter: Adapter) throws -> Adapter {
-        try assembled(layout) { try encode(adapter.module($0), module: $0) }
+        try assembled(layout) { try chosen(adapter.module($0), module: $0) }
     }
 }
 

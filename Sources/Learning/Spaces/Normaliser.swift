@@ -225,3 +225,10 @@ extension Tensor<Float> {
         withUnsafeMutableBufferPointer { target in for j in range { target[j] = value } }
     }
 }
+
+extension Normaliser.Kind {
+    /// Of a method's settings.
+    public init(_ settings: Settings) throws(LoragenError) {
+        self = Self(rawValue: try settings.choice("normaliser", Self.allCases.map(\.rawValue))) ?? .global
+    }
+}

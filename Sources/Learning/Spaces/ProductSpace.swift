@@ -1,4 +1,5 @@
 import Adapters
+import Files
 import Formats
 import Tensor
 
@@ -9,7 +10,9 @@ import Tensor
 /// spanning what the training adapters use (a Tucker decomposition of their stack). Cores do not depend on the factors
 /// that were chosen, nor on their rank, and they are linear in ΔW. Back, the best approximation of rank r of the core
 /// gives the canonical factors `U·u√σ` and `√σvᵀ·Vᵀ`. The product itself, `[out, in]`, is never formed.
-public struct ProductSpace: Sendable {
+public struct ProductSpace: Space {
+    public static let name = "product"
+
     /// One module's frames.
     public struct Frame: Sendable {
         /// `[out, p]`, orthonormal columns.
@@ -28,7 +31,30 @@ public struct ProductSpace: Sendable {
     /// Of the adapters that `decode` gives; alpha = rank.
     public let layout: Layout
     public let frames: [Frame]
-    public var count: Int { frames.last.map { $0.offset + $0.count } ?? 0 }
+    public var tensors: [(shape: [Int], isA: Bool)] { frames.map { ([$0.p, $0.q], false) } }
+    public func range(of module: Int) -> Range<Int> { frames[module].range }
+    /// What the singular values of a core are found with, in double.
+    public var decodingMemory: Int { 12 * 8 * (frames.map(\.count).max() ?? 0) }
+
+    public init(
+        fitting adapters: any AdapterModules, _ settings: Settings, random: Random
+    ) throws(LoragenError) {
+        try self.init(
+            fitting: adapters, outputs: settings.integer("outputFrame", 1...4096),
+            inputs: settings.integer("inputFrame", 1...4096), random: random)
+    }
+
+    public init(reading file: TensorReader, _ settings: Settings, layout: Layout) throws(LoragenError) {
+        var frames: [(u: Tensor<Float>, v: Tensor<Float>)] = []
+        for i in layout.modules.indices {
+            frames.append((try file.present("frames.\(i).u"), try file.present("frames.\(i).v")))
+        }
+        try self.init(layout: layout, frames: frames)
+    }
+
+    public var state: [(name: String, tensor: Tensor<Float>)] {
+        frames.enumerated().flatMap { i, frame in [("frames.\(i).u", frame.u), ("frames.\(i).v", frame.v)] }
+    }
 
     /// Frames that were fitted, or are in a file. Throws `.unsupported` for modules that have no place in the space, and
     /// `.mismatch` for frames that are not those of the layout. Whether their columns are orthonormal is not looked at: what

@@ -50,14 +50,14 @@ public struct TensorRows: VectorRows {
 /// are taken as they are stored. For one thread.
 final class EncodedRows: VectorRows {
     private let adapters: any AdapterModules
-    private let space: Representation.Space
+    private let space: any Space
     let blocks: [Range<Int>]
     private var last: (row: Int, module: Int, values: [Float])?
 
     var count: Int { adapters.count }
     var width: Int { blocks.last?.upperBound ?? 0 }
 
-    init(_ adapters: any AdapterModules, _ space: Representation.Space) {
+    init(_ adapters: any AdapterModules, _ space: any Space) {
         self.adapters = adapters
         self.space = space
         blocks = space.layout.modules.indices.map { space.range(of: $0) }
@@ -66,9 +66,9 @@ final class EncodedRows: VectorRows {
     func read(
         _ row: Int, _ columns: Range<Int>, into target: UnsafeMutablePointer<Float>
     ) throws(LoragenError) {
-        if case .factors(let codec) = space, codec.factors == .raw, let reader = try adapters.reader(of: row) {
-            for place in overlapping(codec.layout.tensors, columns, { $0.range }) {
-                let tensor = codec.layout.tensors[place]
+        if space.isStored, let reader = try adapters.reader(of: row) {
+            for place in overlapping(space.layout.tensors, columns, { $0.range }) {
+                let tensor = space.layout.tensors[place]
                 let part = tensor.range.clamped(to: columns)
                 try reader.read(
                     place, part.lowerBound - tensor.offset..<part.upperBound - tensor.offset,

@@ -46,7 +46,7 @@ import Testing
         for entry in MethodRegistry.entries {
             for preset in entry.presets {
                 let settings = try MethodRegistry.settings(method: entry.name, preset: preset.name)
-                _ = try representationSettings(settings)
+                _ = (try SpaceRegistry.space(settings), try Normaliser.Kind(settings))
                 let size = ProblemSize(values: 6000, conditions: 10, examples: 50)
                 #expect(try entry.weightCount(settings, size) > 0, "\(entry.name) \(preset.name)")
                 #expect(try entry.workspace(settings, size) >= 0)

@@ -3,11 +3,11 @@ import Testing
 @testable import Adapters
 @testable import Learning
 
-@Suite struct AdapterCodecTests {
-    @Test("every kind of factors keeps the product", arguments: AdapterCodec.Factors.allCases)
-    func product(factors: AdapterCodec.Factors) throws {
+@Suite struct FactorSpaceTests {
+    @Test("every kind of factors keeps the product", arguments: FactorSpace.Factors.allCases)
+    func product(factors: FactorSpace.Factors) throws {
         let reference = try randomAdapter(seed: 1)
-        let codec = try AdapterCodec(factors: factors, corpusLayout: reference.layout, adapters: [reference])
+        let codec = try FactorSpace(factors: factors, corpusLayout: reference.layout, adapters: [reference])
         let adapter = try randomAdapter(seed: 2)
         let coded = try codec.encode(adapter)
         #expect(coded.layout == codec.layout)
@@ -16,10 +16,10 @@ import Testing
 
     @Test(
         "canonical and aligned factors are those of the product alone",
-        arguments: [AdapterCodec.Factors.canonical, .aligned])
-    func unique(factors: AdapterCodec.Factors) throws {
+        arguments: [FactorSpace.Factors.canonical, .aligned])
+    func unique(factors: FactorSpace.Factors) throws {
         let reference = try randomAdapter(seed: 1)
-        let codec = try AdapterCodec(factors: factors, corpusLayout: reference.layout, adapters: [reference])
+        let codec = try FactorSpace(factors: factors, corpusLayout: reference.layout, adapters: [reference])
         let adapter = try randomAdapter(seed: 2)
         // B/3 and 3·A.
         let scaled = try Adapter(
@@ -33,16 +33,14 @@ import Testing
 
     @Test func `raw factors are the adapter's own`() throws {
         let adapter = try randomAdapter(seed: 2)
-        let codec = try AdapterCodec(factors: .raw, corpusLayout: adapter.layout, adapters: [adapter])
+        let codec = try FactorSpace(factors: .raw, corpusLayout: adapter.layout, adapters: [adapter])
         #expect(try codec.encode(adapter).copyValues() == adapter.copyValues())
     }
 
     @Test("a representation gives adapters back", arguments: ["product", "factors"])
     func representation(space: String) throws {
         let adapters = try (0..<6).map { try randomAdapter(seed: UInt64($0)) }
-        var settings = Representation.Settings()
-        settings.space = space
-        settings.normaliser = .perTensor
+        let settings = spaceSettings(space, normaliser: "per-tensor")
         let groups = [Int32](repeating: 0, count: 6)
         let made = try Representation(settings, fitting: adapters, groups: groups, groupCount: 1, seed: 1)
         let vectors = try made.encode(adapters, groups: groups)
@@ -55,7 +53,7 @@ import Testing
 
     @Test func `vectors that are not finite are refused`() throws {
         let adapters = try (0..<3).map { try randomAdapter(seed: UInt64($0)) }
-        let made = try Representation(.init(), fitting: adapters, groups: [0, 0, 0], groupCount: 1, seed: 1)
+        let made = try Representation(spaceSettings(), fitting: adapters, groups: [0, 0, 0], groupCount: 1, seed: 1)
         expectFailure(.nonFinite) { _ = try made.decode(.full([1, made.count], .nan), group: 0) }
         expectFailure(.nonFinite) { _ = try made.decode(.full([1, made.count], 3e38), group: 0) }
     }

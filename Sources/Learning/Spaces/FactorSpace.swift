@@ -1,8 +1,12 @@
 import Adapters
+import Files
 import Tensor
 
-/// Turns adapters into vectors and back: which of the factors that have the same product stands for an adapter.
-public struct AdapterCodec: Sendable {
+/// Adapters as their factors, flattened in the layout's order: which of the factors that have the same product stands for an
+/// adapter.
+public struct FactorSpace: Space {
+    public static let name = "factors"
+
     public enum Factors: String, CaseIterable, Sendable {
         /// `A` and `B` as they were trained. Comparable when all runs share their initialisation and data order.
         case raw
@@ -44,6 +48,45 @@ public struct AdapterCodec: Sendable {
         }
     }
 
+    public init(
+        fitting adapters: any AdapterModules, _ settings: Settings, random: Random
+    ) throws(LoragenError) {
+        try self.init(factors: Self.factors(settings), corpusLayout: adapters.layout, adapters: adapters)
+    }
+
+    public init(reading file: TensorReader, _ settings: Settings, layout: Layout) throws(LoragenError) {
+        let factors = try Self.factors(settings)
+        var reference: Adapter?
+        if factors == .aligned {
+            let values = try file.tensor("factors.reference", [layout.valueCount])
+            reference = try Adapter(layout: layout) { target in
+                values.withUnsafeBufferPointer { _ = target.update(fromContentsOf: $0) }
+            }
+        }
+        try self.init(factors: factors, layout: layout, reference: reference)
+    }
+
+    private static func factors(_ settings: Settings) throws(LoragenError) -> Factors {
+        Factors(rawValue: try settings.choice("factors", Factors.allCases.map(\.rawValue))) ?? .raw
+    }
+
+    public var state: [(name: String, tensor: Tensor<Float>)] {
+        guard let reference else { return [] }
+        return [("factors.reference", Tensor(reference.copyValues()))]
+    }
+
+    public var tensors: [(shape: [Int], isA: Bool)] { layout.tensors.map { ($0.shape, $0.role == .a) } }
+    public func range(of module: Int) -> Range<Int> { layout.values(of: module) }
+    public var isStored: Bool { factors == .raw }
+
+    public func check(_ normaliser: Normaliser.Kind) throws(LoragenError) {
+        guard normaliser == .constant, let odd = layout.modules.first(where: \.hasMagnitude) else { return }
+        throw LoragenError(
+            .unsupported,
+            "module '\(odd.name)' is DoRA, and the normaliser \"constant\" has no constant for magnitudes; choose "
+                + "\"per-tensor\" or \"per-element\"")
+    }
+
     /// Of a file. Throws `.mismatch` for what `init(factors:corpusLayout:adapters:)` would not have made.
     public init(factors: Factors, layout: Layout, reference: Adapter?) throws(LoragenError) {
         if factors != .raw, let odd = layout.modules.first(where: { $0.scale != 1 }) {
@@ -62,7 +105,7 @@ public struct AdapterCodec: Sendable {
     }
 
     /// The factors of one module, an adapter of its own, that stand for it.
-    public func encode(_ adapter: Adapter, module: Int) throws(LoragenError) -> Adapter {
+    func chosen(_ adapter: Adapter, module: Int) throws(LoragenError) -> Adapter {
         switch factors {
         case .raw: return adapter
         case .canonical: return try adapter.canonical()
@@ -70,5 +113,13 @@ public struct AdapterCodec: Sendable {
             guard let reference else { throw LoragenError(.internalError, "aligned factors without a reference") }
             return try adapter.aligned(to: reference.module(module))
         }
+    }
+
+    public func encode(_ adapter: Adapter, module: Int) throws(LoragenError) -> [Float] {
+        try chosen(adapter, module: module).copyValues()
+    }
+
+    public func decode(_ values: Tensor<Float>, module: Int) throws(LoragenError) -> Adapter {
+        try Adapter(layout: layout.only(module), values: values.values)
     }
 }
