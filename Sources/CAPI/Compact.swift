@@ -2,6 +2,9 @@
 // The names are those of include/loragen.h.
 
 import Adapters
+import Files
+import Formats
+import Hosts
 import CLoragen
 import Tensor
 

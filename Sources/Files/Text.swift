@@ -16,34 +16,6 @@ public func shortened(_ text: String) -> String {
     return result
 }
 
-// MARK: - Literals
-
-extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral,
-    ExpressibleByBooleanLiteral, ExpressibleByNilLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
-{
-    public init(stringLiteral value: String) { self = .string(value) }
-    public init(integerLiteral value: Int64) { self = .integer(value) }
-    public init(floatLiteral value: Double) { self = .number(value) }
-    public init(booleanLiteral value: Bool) { self = .bool(value) }
-    public init(nilLiteral: ()) { self = .null }
-    public init(arrayLiteral elements: JSON...) { self = .array(elements) }
-    public init(dictionaryLiteral elements: (String, JSON)...) { self = .object(JSONObject(elements)) }
-
-    public init(_ value: Int) { self = .integer(Int64(value)) }
-    public init(_ values: [String]) { self = .array(values.map { .string($0) }) }
-    public init(_ values: [Int]) { self = .array(values.map { .integer(Int64($0)) }) }
-    public init(_ values: [Double]) { self = .array(values.map { .number($0) }) }
-}
-
-extension JSONObject: ExpressibleByDictionaryLiteral {
-    /// Of members with one name the last counts.
-    public init(_ members: [(String, JSON)]) {
-        for (name, value) in members { self[name] = value }
-    }
-
-    public init(dictionaryLiteral elements: (String, JSON)...) { self.init(elements) }
-}
-
 /// The first names of a list, and how many more there are: for messages.
 public func listed(_ names: [String], limit: Int = 4) -> String {
     let shown = names.prefix(limit).joined(separator: ", ")

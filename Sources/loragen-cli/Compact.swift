@@ -1,4 +1,5 @@
-import Adapters
+import Files
+import Formats
 import ArgumentParser
 import CLoragen
 

@@ -1,4 +1,7 @@
 import Adapters
+import Files
+import Formats
+import Hosts
 import CLoragen
 import Glibc
 import Testing

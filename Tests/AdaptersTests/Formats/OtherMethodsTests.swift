@@ -2,6 +2,9 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
+@testable import Hosts
 
 /// Golden/methods/make.py: folders that PEFT 0.21.2 saved, and the updates that it computes for them.
 @Suite("PEFT folders of other methods") struct OtherMethodsTests {

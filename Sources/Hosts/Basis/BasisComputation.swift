@@ -1,3 +1,6 @@
+import Adapters
+import Files
+import Formats
 import Glibc
 import Synchronization
 import Tensor

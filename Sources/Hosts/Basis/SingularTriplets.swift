@@ -1,4 +1,7 @@
+import Adapters
 import COpenBLAS
+import Files
+import Formats
 import Tensor
 
 /// The largest singular triplets of a matrix `[rows, columns]`, or all of them.

@@ -1,3 +1,5 @@
+import Adapters
+import Files
 import Tensor
 
 /// PEFT folders of methods whose update is a product of low rank in another guise: VeRA, LoHa and LoKr. They become LoRA

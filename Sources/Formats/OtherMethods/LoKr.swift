@@ -1,3 +1,5 @@
+import Adapters
+import Files
 import Tensor
 
 /// LoKr (arXiv 2212.10650): `ΔW = s·(W₁ ⊗ W₂)`, each whole or a product of rank r. The SVD of a Kronecker product is the

@@ -3,6 +3,9 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
+@testable import Hosts
 
 /// Golden/basis/make.py: weights in two shards, and PyTorch's SVD and LU of them in double.
 private let base = golden("basis/base")

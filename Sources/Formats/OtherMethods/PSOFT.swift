@@ -1,3 +1,5 @@
+import Adapters
+import Files
 import Tensor
 
 /// PEFT's PSOFT (0.21) as a container of SVFit: `ΔW = U·Σ·(R − 1)·Vᵀ` with `R = diag(b)·Q·diag(a)`; with Q = 1 and a = 1 that is

@@ -1,3 +1,6 @@
+import Adapters
+import Files
+import Formats
 import Tensor
 
 /// An ordinary adapter on the directions of a basis: what of it a compact adapter can have, by least squares.

@@ -1,3 +1,6 @@
+import Adapters
+import Files
+import Formats
 import Tensor
 
 /// Compact adapters as ordinary ones, on the unchanged base model.

@@ -1,4 +1,7 @@
+import Adapters
 import COpenBLAS
+import Files
+import Formats
 import Tensor
 
 /// The first r columns and pivot rows of `W = P·L·D·U`, LU with partial pivoting: `W ≈ W[:, :r]·W[I, :r]⁻¹·W[I, :]` with I the

@@ -1,3 +1,6 @@
+import Adapters
+import Files
+import Formats
 import Tensor
 
 /// Names of the tensors that belong to a module, in basis files and compact adapters.

@@ -1,3 +1,5 @@
+import Adapters
+import Files
 import Tensor
 
 /// LoHa (arXiv 2108.06098): `ΔW = s·(B₁A₁)∘(B₂A₂)`, element by element. The product of two rank-r matrices has rank r² at

@@ -1,3 +1,6 @@
+import Adapters
+import Files
+import Formats
 import Tensor
 
 /// The weights of a base model in safetensors, one file or several, none of them read.

@@ -1,3 +1,6 @@
+import Adapters
+import Files
+import Formats
 import Tensor
 
 /// Vectors of one length as the rows of a row-major matrix, with room for `capacity` of them.

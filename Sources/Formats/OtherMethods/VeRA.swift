@@ -1,3 +1,5 @@
+import Adapters
+import Files
 import Tensor
 
 /// VeRA (arXiv 2310.11454): `ΔW = diag(λ_b)·B·diag(λ_d)·A` with random A and B that all modules share, cut to each one's sizes.

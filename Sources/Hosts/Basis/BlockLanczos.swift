@@ -1,4 +1,7 @@
+import Adapters
 import COpenBLAS
+import Files
+import Formats
 import Glibc
 import Tensor
 

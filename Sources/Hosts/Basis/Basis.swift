@@ -1,3 +1,6 @@
+import Adapters
+import Files
+import Formats
 import Tensor
 
 /// Where the frozen directions of a compact adapter come from.

@@ -1,3 +1,6 @@
+import Adapters
+import Files
+import Formats
 import Tensor
 
 /// An adapter of one number per direction of a base model's own weights: `W' = W + left · diag(δ) · right`, with directions

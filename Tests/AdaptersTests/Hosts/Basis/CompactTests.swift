@@ -3,6 +3,9 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Files
+@testable import Formats
+@testable import Hosts
 
 @Suite("Compact adapters") struct CompactTests {
     let scratch: Scratch
