@@ -58,8 +58,8 @@ let package = Package(
         // From here on a module imports only modules that stand before it; docs/architecture.md has the picture.
         .target(name: "Files", dependencies: ["Tensor", "COnnxABI"], swiftSettings: strict),
         .target(name: "Adapters", dependencies: ["Files", "COpenBLAS"], swiftSettings: strict),
-        .target(name: "Formats", dependencies: ["Adapters", "CPCRE2", "COnnxABI"], swiftSettings: strict),
-        .target(name: "Hosts", dependencies: ["Formats", "COpenBLAS"], swiftSettings: strict),
+        .target(name: "Formats", dependencies: ["Adapters", "COpenBLAS", "CPCRE2", "COnnxABI"], swiftSettings: strict),
+        .target(name: "Hosts", dependencies: ["Formats"], swiftSettings: strict),
         .target(name: "Conditions", dependencies: ["Files"], swiftSettings: strict),
         .target(name: "Learning", dependencies: ["Conditions", "Formats", "NN"], swiftSettings: strict),
         .target(name: "Methods", dependencies: ["Learning"], swiftSettings: strict),

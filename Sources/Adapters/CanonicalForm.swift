@@ -6,11 +6,11 @@ import Tensor
 /// entry of largest magnitude in the left one is positive. The product itself, [out, in], is never formed; all arithmetic
 /// is in double. Unique when the singular values differ from each other. Singular values below 2⁻²⁴ of the largest,
 /// which float32 factors cannot carry, become zero, so that noise in them does not come out as its square root.
-struct CanonicalForm {
+public struct CanonicalForm {
     /// `[out, k]` and `[k, in]` with k the number of singular values kept, in falling order.
-    let b: SmallMatrix
-    let a: SmallMatrix
-    let sigma: [Double]
+    public let b: SmallMatrix
+    public let a: SmallMatrix
+    public let sigma: [Double]
 
     private static let threshold = 0x1p-24
 
@@ -20,7 +20,7 @@ struct CanonicalForm {
     }
 
     /// Of factors `[out, r]` and `[in, r]`.
-    init(b: SmallMatrix, aTransposed: SmallMatrix, module: ModuleShape) throws(LoragenError) {
+    public init(b: SmallMatrix, aTransposed: SmallMatrix, module: ModuleShape) throws(LoragenError) {
         let bytes = 8.0 * Double(b.values.count + aTransposed.values.count)
         // Both again as Q, R and the product, and LAPACK's room.
         if bytes >= 0x1p20 { try Memory.require(6 * bytes, for: "the canonical form of module '\(module.name)'") }
@@ -50,7 +50,7 @@ struct CanonicalForm {
     }
 
     /// `‖ΔW‖²` beyond the first `rank` singular values.
-    func energy(beyond rank: Int) -> Double { sigma.dropFirst(rank).reduce(0) { $0 + $1 * $1 } }
+    public func energy(beyond rank: Int) -> Double { sigma.dropFirst(rank).reduce(0) { $0 + $1 * $1 } }
 
     /// Writes the first `rank` vectors row-major, zeros where there are none.
     func store(
@@ -64,13 +64,13 @@ struct CanonicalForm {
 }
 
 extension SmallMatrix {
-    func leadingColumns(_ count: Int) -> SmallMatrix {
+    public func leadingColumns(_ count: Int) -> SmallMatrix {
         var result = SmallMatrix(rows: rows, columns: count)
         result.values.replaceSubrange(result.values.indices, with: values[..<(rows * count)])
         return result
     }
 
-    func leadingRows(_ count: Int) -> SmallMatrix {
+    public func leadingRows(_ count: Int) -> SmallMatrix {
         var result = SmallMatrix(rows: count, columns: columns)
         for j in 0..<columns {
             for i in 0..<count { result[i, j] = self[i, j] }

@@ -8,11 +8,11 @@ extension Adapter {
         public let module: ModuleShape
 
         /// `[columns, rank]`, which is A's memory.
-        var aTransposed: SmallMatrix {
+        public var aTransposed: SmallMatrix {
             SmallMatrix(transposeOf: valuesA, rows: module.groupRank, columns: module.columns)
         }
         /// `[outputs, rank]`
-        var b: SmallMatrix {
+        public var b: SmallMatrix {
             SmallMatrix(rowMajor: valuesB, rows: module.groupOutputs, columns: module.groupRank)
         }
     }

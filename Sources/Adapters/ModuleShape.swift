@@ -141,7 +141,7 @@ public struct ModuleShape: Equatable, Hashable, Sendable {
     }
 
     /// The first way in which another module of the name has other tensors or another meaning, rank and alpha aside.
-    func difference(from other: ModuleShape) -> String? {
+    public func difference(from other: ModuleShape) -> String? {
         if hasMagnitude != other.hasMagnitude {
             return
                 "module '\(name)' is \(hasMagnitude ? "" : "not ")DoRA, which is \(hasMagnitude ? "not " : "")expected"

@@ -2,19 +2,19 @@ import COpenBLAS
 import Tensor
 
 /// A column-major matrix of doubles, as LAPACK takes it: element (i, j) at `values[i + j * rows]`.
-struct SmallMatrix {
-    let rows: Int
-    let columns: Int
-    var values: [Double]
+public struct SmallMatrix {
+    public let rows: Int
+    public let columns: Int
+    public var values: [Double]
 
-    init(rows: Int, columns: Int) {
+    public init(rows: Int, columns: Int) {
         self.rows = rows
         self.columns = columns
         values = [Double](repeating: 0, count: rows * columns)
     }
 
     /// A row-major float32 tensor `[rows, columns]`.
-    init(rowMajor source: UnsafeBufferPointer<Float>, rows: Int, columns: Int) {
+    public init(rowMajor source: UnsafeBufferPointer<Float>, rows: Int, columns: Int) {
         self.init(rows: rows, columns: columns)
         for i in 0..<rows {
             for j in 0..<columns { values[i + j * rows] = Double(source[i * columns + j]) }
@@ -22,19 +22,19 @@ struct SmallMatrix {
     }
 
     /// The transpose `[columns, rows]` of a row-major float32 tensor `[rows, columns]`; the same order of values.
-    init(transposeOf source: UnsafeBufferPointer<Float>, rows: Int, columns: Int) {
+    public init(transposeOf source: UnsafeBufferPointer<Float>, rows: Int, columns: Int) {
         self.rows = columns
         self.columns = rows
         values = source.map(Double.init)
     }
 
-    subscript(i: Int, j: Int) -> Double {
+    public subscript(i: Int, j: Int) -> Double {
         get { values[i + j * rows] }
         set { values[i + j * rows] = newValue }
     }
 
     /// `op(self) · op(other)`.
-    func times(_ other: SmallMatrix, transposeSelf: Bool = false, transposeOther: Bool = false) -> SmallMatrix {
+    public func times(_ other: SmallMatrix, transposeSelf: Bool = false, transposeOther: Bool = false) -> SmallMatrix {
         let m = transposeSelf ? columns : rows
         let k = transposeSelf ? rows : columns
         let n = transposeOther ? other.rows : other.columns
@@ -52,7 +52,7 @@ struct SmallMatrix {
 
     /// `self = Q · R` with k = min(rows, columns): Q [rows, k] has orthonormal columns, R [k, columns] is upper
     /// triangular. Throws `.internalError` when LAPACK fails.
-    func qr() throws(LoragenError) -> (q: SmallMatrix, r: SmallMatrix) {
+    public func qr() throws(LoragenError) -> (q: SmallMatrix, r: SmallMatrix) {
         let k = min(rows, columns)
         var factored = values
         var tau = [Double](repeating: 0, count: k)
@@ -74,7 +74,7 @@ struct SmallMatrix {
 
     /// `self = U · diag(σ) · Vᵀ` with k = min(rows, columns): U [rows, k], σ [k] falling, Vᵀ [k, columns].
     /// Throws `.internalError` when LAPACK does not converge.
-    func svd() throws(LoragenError) -> (u: SmallMatrix, sigma: [Double], vt: SmallMatrix) {
+    public func svd() throws(LoragenError) -> (u: SmallMatrix, sigma: [Double], vt: SmallMatrix) {
         let k = min(rows, columns)
         var copy = values
         var u = SmallMatrix(rows: rows, columns: k)

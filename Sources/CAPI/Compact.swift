@@ -2,10 +2,10 @@
 // The names are those of include/loragen.h.
 
 import Adapters
+import CLoragen
 import Files
 import Formats
 import Hosts
-import CLoragen
 import Tensor
 
 /// What a `loragen_basis` is.

@@ -20,7 +20,7 @@ extension LoragenError {
 }
 
 /// What the body returns, `nil` where it throws. Short memory is thrown on: it says nothing about a file.
-func attempt<T>(_ body: () throws(LoragenError) -> T) throws(LoragenError) -> T? {
+public func attempt<T>(_ body: () throws(LoragenError) -> T) throws(LoragenError) -> T? {
     do throws(LoragenError) { return try body() } catch {
         if error.code == .memory { throw error }
         return nil

@@ -57,13 +57,13 @@ enum ForeignTensor {
         let names = file.tensors.map(\.name)
         func any(_ part: String) -> String? { names.first { has($0, part) } }
         let path = file.path
-        if CompactFile.isOne(file) {
+        if file.metadata["format"] == "loragen.compact" {
             return LoragenError(
                 .unsupported,
                 "\(path): a compact adapter, numbers for the directions of a basis; expand it with the basis file of its base "
                     + "model first (loragen expand)")
         }
-        if BasisFile.isOne(file) {
+        if file.metadata["format"] == "loragen.basis" {
             return LoragenError(
                 .unsupported,
                 "\(path): a basis of a base model's weights, and no adapter; compact adapters are expanded with it")

@@ -1,4 +1,5 @@
 import Files
+import Tensor
 
 /// Files with an adapter's suffix that are something else: what a folder of adapters has beside them.
 public enum OtherFile {
@@ -16,7 +17,7 @@ public enum OtherFile {
         guard let tensors = try attempt({ () throws(LoragenError) in try SafetensorsFile(file: file) }),
             !tensors.tensors.isEmpty
         else { return nil }
-        if CompactFile.isOne(tensors) { return "a compact adapter, which needs its basis" }
+        if tensors.metadata["format"] == "loragen.compact" { return "a compact adapter, which needs its basis" }
         if let format = tensors.metadata["format"], format.hasPrefix("loragen.") {
             return "a \(shortened(String(format.dropFirst("loragen.".count)))) of this library"
         }

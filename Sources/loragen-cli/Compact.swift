@@ -1,7 +1,7 @@
-import Files
-import Formats
 import ArgumentParser
 import CLoragen
+import Files
+import Formats
 
 struct BasisCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

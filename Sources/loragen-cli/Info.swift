@@ -1,6 +1,7 @@
 import Adapters
 import ArgumentParser
 import CLoragen
+import Files
 
 struct Info: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,9 +1,9 @@
 import Adapters
+import CLoragen
 import Files
 import Formats
-import Hosts
-import CLoragen
 import Glibc
+import Hosts
 import Testing
 
 @testable import CAPI

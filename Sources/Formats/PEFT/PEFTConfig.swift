@@ -100,12 +100,12 @@ public struct PEFTConfig {
 
     /// Whether a module is transformers' Conv1D by its name: GPT-2 and its kin (openai-gpt, imagegpt, decision transformer,
     /// CLVP) alone have them, under these.
-    static func isConv1D(_ module: String) -> Bool {
+    public static func isConv1D(_ module: String) -> Bool {
         let last = module.utf8.lastIndex(of: UInt8(ascii: ".")).map { module[module.utf8.index(after: $0)...] }
         return ["c_attn", "q_attn", "c_proj", "c_fc"].contains(last ?? module[...])
     }
 
-    static func wrong(_ json: JSON, _ field: String, _ expected: String, _ source: String) -> LoragenError {
+    public static func wrong(_ json: JSON, _ field: String, _ expected: String, _ source: String) -> LoragenError {
         LoragenError(.format, "\(source): '\(field)' is \(json[field]?.kind ?? "missing"); expected \(expected)")
     }
 

@@ -4,7 +4,7 @@ import Tensor
 
 /// A PEFT adapter folder: `adapter_config.json` and `adapter_model.safetensors`, as PEFT 0.21.2 saves and loads it.
 public enum PEFTFolder {
-    static let weightsName = "adapter_model.safetensors"
+    public static let weightsName = "adapter_model.safetensors"
 
     /// The layout alone: reads the config and the header of the weights, not the weights.
     /// Throws as `read`, save for the values.

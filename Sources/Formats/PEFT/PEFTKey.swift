@@ -4,8 +4,8 @@ import Tensor
 
 /// A PEFT key taken apart: `base_model.model.<module>.<tensor>`. Keys that still have the adapter's name, as a whole model's
 /// state has them, `.lora_A.ranking.weight`, are taken too.
-struct PEFTKey {
-    static let prefix = "base_model.model."
+public struct PEFTKey {
+    public static let prefix = "base_model.model."
 
     let module: String
     let role: Layout.Role

@@ -4,7 +4,7 @@ import Tensor
 
 /// Which modules a config asks PEFT to adapt: `target_modules`, `exclude_modules`, `layers_to_transform`, `layers_pattern`.
 /// What is not asked for PEFT ignores without a word, tensors or not.
-struct PEFTTargets {
+public struct PEFTTargets {
     private enum Names {
         case list([String])
         case pattern(PythonPattern)
@@ -29,7 +29,7 @@ struct PEFTTargets {
     private let source: String
 
     /// `isOptional`: the config may do without `target_modules`, and then adapts no module by name.
-    init(_ json: JSON, isOptional: Bool, source: String) throws(LoragenError) {
+    public init(_ json: JSON, isOptional: Bool, source: String) throws(LoragenError) {
         self.source = source
         let targets = try Self.names(json, "target_modules", isOptional: isOptional, source)
         guard let targets = targets ?? (isOptional ? .list([]) : nil) else {
@@ -76,7 +76,7 @@ struct PEFTTargets {
     }
 
     /// Throws `.mismatch` when PEFT would silently ignore the tensors of a module.
-    func check(_ module: ModuleShape) throws(LoragenError) {
+    public func check(_ module: ModuleShape) throws(LoragenError) {
         func ignored(_ reason: String) -> LoragenError {
             LoragenError(
                 .mismatch,

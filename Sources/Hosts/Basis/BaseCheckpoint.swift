@@ -20,7 +20,7 @@ struct BaseCheckpoint: Sendable {
         case nil: throw LoragenError(.io, "\(path): there is no such file or folder; expected the base model's weights")
         case .folder:
             var files: [SafetensorsFile] = []
-            for name in try CheckpointMerge.shards(of: path, CheckpointMerge.fileNames(in: path)) {
+            for name in try CheckpointMerge.shards(of: path, fileNames(in: path)) {
                 files.append(try SafetensorsFile(path: joinPath(path, name)))
             }
             self.files = files

@@ -117,7 +117,7 @@ struct BasisHeader {
 
 /// Basis files: one safetensors file for all adapters of a base model. Of each module `<m>.left` [out, r], `<m>.right` [r, in],
 /// `<m>.sigma` F32 [r], and for LoLDU `<m>.pivots` I32 [r].
-enum BasisFile {
+public enum BasisFile {
     static let format = "loragen.basis"
 
     static func isOne(_ file: SafetensorsFile) -> Bool { file.metadata["format"] == format }

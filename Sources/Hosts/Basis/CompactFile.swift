@@ -14,7 +14,7 @@ public enum CompactCoordinates: String, Sendable {
 /// Compact adapters as files: one safetensors file, all F32 but pivots. Of each module `<m>.delta` [r], `<m>.sigma` [r],
 /// `<m>.sig` [8], and for LoLDU `<m>.pivots` I32 [r]; the metadata are those of a basis file and `coords`, `select`,
 /// `sig_seed`. It holds no basis: that is in the basis file of its base model.
-enum CompactFile {
+public enum CompactFile {
     static let format = "loragen.compact"
     private static let ownKeys = BasisHeader.keys.union(["coords", "select", "sig_seed"])
 

@@ -1,33 +1,32 @@
 import Files
-import Formats
 import Tensor
 
 /// Names and shapes of a base model's weights, from headers and configs alone.
-struct BaseWeights {
-    struct Weight {
-        let name: String
+public struct BaseWeights {
+    public struct Weight {
+        public let name: String
         /// `nil` when only the name is known.
-        let shape: [Int]?
+        public let shape: [Int]?
         /// Quantised: the shape is that of the codes.
-        let isPacked: Bool
+        public let isPacked: Bool
     }
 
     /// What was read, for messages.
-    let source: String
+    public let source: String
     /// The weights by their names in Hugging Face, or in diffusers with the component before them; `nil` when the base says
     /// nothing about them.
-    private(set) var weights: [ByteKey: Weight]?
+    public private(set) var weights: [ByteKey: Weight]?
     /// `nil` when it is not known.
-    var layerCount: Int?
+    public var layerCount: Int?
     var tiesEmbeddings: Bool?
-    var modelType: String?
+    public var modelType: String?
     /// Files that have their own naming.
-    var gguf: GGUFFile?
-    var onnx: (graph: ONNXGraph, layers: [ONNXLayer])?
+    public var gguf: GGUFFile?
+    public var onnx: (graph: ONNXGraph, layers: [ONNXLayer])?
 
     /// Reads a model's folder, `config.json`, `.safetensors` file or index of shards, GGUF or ONNX file, or a diffusers
     /// pipeline's folder. Throws `.io`, `.format`, and `.unsupported` when it says nothing that could be checked.
-    init(_ path: String) throws(LoragenError) {
+    public init(_ path: String) throws(LoragenError) {
         source = path
         switch try PathKind.of(path) {
         case nil: throw LoragenError(.io, "\(path): there is no such file or folder; expected the base model")
@@ -167,7 +166,7 @@ struct BaseWeights {
         }
     }
 
-    enum Match {
+    public enum Match {
         case found(Weight, isExact: Bool)
         /// One expert of a tensor `[experts, out, in]` that holds all, and how many matrices it holds one above the other.
         case expert(Weight, rows: Int)
@@ -176,7 +175,7 @@ struct BaseWeights {
 
     /// The weight of a module: by its name, else the only one whose name differs by the prefix of a class alone. The output
     /// layer of a model that ties it has its embedding table's.
-    func weight(of module: String) -> Match? {
+    public func weight(of module: String) -> Match? {
         guard let weights else { return nil }
         let name = module + ".weight"
         if let exact = weights[ByteKey(name)] { return .found(exact, isExact: true) }
@@ -219,7 +218,7 @@ struct BaseWeights {
     }
 
     /// Whether the output layer is the embedding table.
-    var hasTiedEmbeddings: Bool { tiesEmbeddings ?? (hasOutputLayer == false) }
+    public var hasTiedEmbeddings: Bool { tiesEmbeddings ?? (hasOutputLayer == false) }
 
     /// Whether the output layer has a weight of its own.
     private var hasOutputLayer: Bool? {

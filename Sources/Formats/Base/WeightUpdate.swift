@@ -1,13 +1,12 @@
 import Adapters
 import COpenBLAS
 import Files
-import Formats
 import Tensor
 
 /// A module's update in the order in which a model stores the weight, and what the weight becomes by it.
-struct WeightUpdate {
+public struct WeightUpdate {
     /// How the weight lies in memory, as a matrix.
-    enum Order: Sendable {
+    public enum Order: Sendable {
         /// `[outputs, columns]`
         case outputsFirst
         /// `[columns, outputs]`
@@ -15,8 +14,8 @@ struct WeightUpdate {
     }
 
     let name: String
-    let rows: Int
-    let columns: Int
+    public let rows: Int
+    public let columns: Int
     /// The update is `left · right`, row-major `[rows, rank] · [rank, columns]`.
     private let left: [Float]
     private let right: [Float]
@@ -30,7 +29,7 @@ struct WeightUpdate {
 
     /// `scale` is a factor on the module's own. Throws `.unsupported` for grouped convolutions, and for DoRA unless the
     /// scale is 1.
-    init(_ adapter: Adapter, module index: Int, order: Order, scale: Double) throws(LoragenError) {
+    public init(_ adapter: Adapter, module index: Int, order: Order, scale: Double) throws(LoragenError) {
         let module = adapter.layout.modules[index]
         if module.groups > 1 {
             throw LoragenError(
@@ -133,13 +132,13 @@ struct WeightUpdate {
 }
 
 /// A piece of a file whose bytes are computed anew; their number stays.
-struct Patch {
+public struct Patch {
     let range: Range<Int>
     let update: WeightUpdate
     let type: ElementType
 
     /// Throws `.unsupported` unless the weight is of a type that can be merged.
-    init(range: Range<Int>, type: ElementType, update: WeightUpdate) throws(LoragenError) {
+    public init(range: Range<Int>, type: ElementType, update: WeightUpdate) throws(LoragenError) {
         guard [.f32, .f16, .bf16].contains(type) else {
             throw LoragenError(
                 .unsupported,
@@ -154,7 +153,7 @@ struct Patch {
     }
 
     /// Appends the bytes of a file with the patches in place of theirs.
-    static func copy(_ file: MappedFile, _ patches: [Patch], to target: AtomicFile) throws(LoragenError) {
+    public static func copy(_ file: MappedFile, _ patches: [Patch], to target: AtomicFile) throws(LoragenError) {
         var position = 0
         for patch in patches.sorted(by: { $0.range.lowerBound < $1.range.lowerBound }) {
             guard patch.range.lowerBound >= position, patch.range.upperBound <= file.size else {

@@ -1,6 +1,5 @@
 import Adapters
 import Files
-import Formats
 import Tensor
 
 /// The layers of an ONNX model that have a weight, and how modules of an adapter are found among them.
@@ -8,20 +7,20 @@ import Tensor
 /// PyTorch's exporters rename and transpose weights, but leave the module's path in the node: the older one in its name,
 /// "/model/layers.0/mlp/up_proj/MatMul", the newer one in its notes. Models of ONNX Runtime GenAI's builder keep it in
 /// the weight's name.
-struct ONNXLayer {
-    let node: Int
+public struct ONNXLayer {
+    public let node: Int
     /// What the layer may be called.
     let names: [String]
     /// The weight; of a quantised layer its codes.
-    let weight: ONNXGraph.Initializer
-    let order: WeightUpdate.Order
+    public let weight: ONNXGraph.Initializer
+    public let order: WeightUpdate.Order
     /// The ONNX type of what the layer computes with.
-    let type: Int32
+    public let type: Int32
     let kind: ModuleKind
     let inputs: Int
     let outputs: Int
     let kernel: [Int]
-    let isQuantised: Bool
+    public let isQuantised: Bool
 
     func fits(_ module: ModuleShape) -> Bool {
         let isMatrix = kind == .linear && module.isMatrix
@@ -32,7 +31,7 @@ struct ONNXLayer {
 
 extension ONNXGraph {
     /// All layers whose weight is an initializer, maybe behind a Transpose or DequantizeLinear.
-    func layers() throws(LoragenError) -> [ONNXLayer] {
+    public func layers() throws(LoragenError) -> [ONNXLayer] {
         var layers: [ONNXLayer] = []
         for i in nodes.indices {
             if let layer = try layer(of: i) { layers.append(layer) }
@@ -42,7 +41,7 @@ extension ONNXGraph {
 
     /// The layers of a module: all that have exactly its name, else the one whose name is the longest ending of it or
     /// ends with it. Throws `.mismatch` when there is none, or when it cannot be told which.
-    func layers(for module: ModuleShape, in layers: [ONNXLayer]) throws(LoragenError) -> [ONNXLayer] {
+    public func layers(for module: ModuleShape, in layers: [ONNXLayer]) throws(LoragenError) -> [ONNXLayer] {
         let path = reader.source
         let fitting = layers.filter { $0.fits(module) }
         // GenAI's builder says "attn" where Hugging Face says "self_attn".
