@@ -39,12 +39,16 @@ public struct ProductSpace: Space {
     public init(
         fitting adapters: any AdapterModules, _ settings: Settings, random: Random
     ) throws(LoragenError) {
-        try self.init(
-            fitting: adapters, outputs: settings.integer("outputFrame", 1...4096),
-            inputs: settings.integer("inputFrame", 1...4096), random: random)
+        let (outputs, inputs) = try Self.widths(settings)
+        try self.init(fitting: adapters, outputs: outputs, inputs: inputs, random: random)
+    }
+
+    private static func widths(_ settings: Settings) throws(LoragenError) -> (outputs: Int, inputs: Int) {
+        (try settings.integer("outputFrame", 1...4096), try settings.integer("inputFrame", 1...4096))
     }
 
     public init(reading file: TensorReader, _ settings: Settings, layout: Layout) throws(LoragenError) {
+        _ = try Self.widths(settings)
         var frames: [(u: Tensor<Float>, v: Tensor<Float>)] = []
         for i in layout.modules.indices {
             frames.append((try file.present("frames.\(i).u"), try file.present("frames.\(i).v")))
