@@ -1,6 +1,6 @@
 """Bases and expansion, beside PyTorch and PEFT on the same weights in one run.
 
-    python Benchmarks/compact/run.py LORAGEN [--work FOLDER] [--only basis,loldu,sigma,peers,expand] [--json FILE]
+    python Benchmarks/compact/run.py LORAGEN [--work FOLDER] [--only basis,loldu,sigma,peers,expand] [--json FILE]  # FILE is added to
 
 LORAGEN is the installed command. Weights are random bfloat16 numbers: a flat spectrum, the hard case of every iteration.
 Needs numpy, torch and peft; two gigabytes for the weights of LLaMA-2-7B's q and v. Times are wall-clock and CPU seconds of each
@@ -216,4 +216,6 @@ if "expand" in steps:
             "basis_file_mb": round(full.stat().st_size / 1e6)})
 
 if arguments.json:
-    Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
+    path = Path(arguments.json)
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(before | results, indent=2) + "\n")
