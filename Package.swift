@@ -61,7 +61,7 @@ let package = Package(
         .target(name: "Formats", dependencies: ["Adapters", "COpenBLAS", "CPCRE2", "COnnxABI"], swiftSettings: strict),
         .target(name: "Hosts", dependencies: ["Formats"], swiftSettings: strict),
         .target(name: "Conditions", dependencies: ["Files"], swiftSettings: strict),
-        .target(name: "Learning", dependencies: ["Conditions", "Formats", "NN"], swiftSettings: strict),
+        .target(name: "Learning", dependencies: ["Conditions", "Hosts", "NN"], swiftSettings: strict),
         .target(name: "Methods", dependencies: ["Learning"], swiftSettings: strict),
         .target(name: "Reports", dependencies: ["Methods"], swiftSettings: strict),
         .target(name: "Generators", dependencies: ["Reports"], swiftSettings: strict),

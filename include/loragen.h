@@ -274,9 +274,11 @@ typedef struct loragen_request {
     const char *sampler; /* "ddpm", "ddim", "dpm-solver++". NULL: the generator's own */
     loragen_progress_callback progress;
     void *payload;
+    /* Of a generator of compact adapters, which become ordinary ones with it: loragen_basis_open(). Else NULL */
+    const struct loragen_basis *basis;
 } loragen_request;
 
-#define LORAGEN_REQUEST_INIT {sizeof(loragen_request), NULL, 0, NULL, 0, 1, 0, -1.0f, NULL, NULL, NULL}
+#define LORAGEN_REQUEST_INIT {sizeof(loragen_request), NULL, 0, NULL, 0, 1, 0, -1.0f, NULL, NULL, NULL, NULL}
 
 /* One or more adapters of one layout, in memory. */
 typedef struct loragen_adapters loragen_adapters;
@@ -573,6 +575,15 @@ loragen_status loragen_compact_truncate(loragen_compact **out, const loragen_com
                                         double *lost);
 
 void loragen_compact_free(loragen_compact *compact);
+
+/* Whether a generator was trained on compact adapters (files of them in a corpus' manifest), and so makes them: it holds no
+ * directions, and generate_lora() needs the request's `basis`. */
+int32_t loragen_generator_is_compact(const loragen_generator *generator);
+
+/* Draws one compact adapter; the basis is not needed. `sample` is that of generate_lora(); the request's own number of
+ * samples is not looked at. LORAGEN_UNSUPPORTED for other generators. */
+loragen_status loragen_generate_compact(loragen_compact **out, const loragen_generator *generator,
+                                        const loragen_request *request, int32_t sample);
 
 /* ------------------------------------------------------------------------------------------------ analysis */
 

@@ -1,9 +1,11 @@
 // swift-format-ignore-file: AlwaysUseLowerCamelCase
 // The names are those of include/loragen.h.
 
+import Adapters
 import CLoragen
 import Formats
 import Generators
+import Hosts
 import Learning
 import Tensor
 
@@ -96,9 +98,59 @@ public func generate_lora(
         var defaults = loragen_request()
         defaults.guidance = -1
         let given = try options(request, over: defaults, "request")
-        let drawn = try generator.generate(
-            try GenerationRequest(given, for: generator), progress: closure(given.progress, given.payload))
-        return AdaptersBox(drawn, from: generator.sources)
+        let asked = try GenerationRequest(given, for: generator)
+        let progress = closure(given.progress, given.payload)
+        guard let basis = try basis(given, for: generator) else {
+            return AdaptersBox(try generator.generate(asked, progress: progress), from: generator.sources)
+        }
+        var drawn: [Adapter] = []
+        for compact in try generator.generateCompact(asked, progress: progress) {
+            drawn.append(try CompactExpansion(compact, basis: basis).adapter())
+        }
+        var sources = generator.sources
+        sources.add(basis.path)
+        return AdaptersBox(drawn, from: sources)
+    }
+}
+
+/// The basis of a request to a generator of compact adapters; nil for other generators. Throws `.invalidArgument` without one.
+private func basis(_ given: loragen_request, for generator: Generator) throws(LoragenError) -> Basis? {
+    let basis = existing(given.basis, as: BasisBox.self)?.basis
+    if generator.compactTemplate == nil {
+        if basis == nil { return nil }
+        throw LoragenError(
+            .invalidArgument, "the request has a basis, and the generator makes ordinary adapters; leave it out")
+    }
+    guard let basis else {
+        throw LoragenError(
+            .invalidArgument,
+            "the generator makes compact adapters, which need the basis of their base model to become others; give the "
+                + "request one, or call loragen_generate_compact()")
+    }
+    return basis
+}
+
+@c @implementation
+public func loragen_generator_is_compact(_ generator: OpaquePointer?) -> Int32 {
+    existing(generator, as: GeneratorBox.self)?.generator.compactTemplate == nil ? 0 : 1
+}
+
+@c @implementation
+public func loragen_generate_compact(
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ generator: OpaquePointer?,
+    _ request: UnsafePointer<loragen_request>?, _ sample: Int32
+) -> loragen_status {
+    status(making: out) { () throws(LoragenError) in
+        let generator = try object(generator, "generator", as: GeneratorBox.self).generator
+        if request == nil { throw nullArgument("request") }
+        guard sample >= 0 else { throw LoragenError(.invalidArgument, "sample is \(sample); expected 0 or more") }
+        var defaults = loragen_request()
+        defaults.guidance = -1
+        let given = try options(request, over: defaults, "request")
+        return try CompactBox(
+            try generator.generateCompact(
+                try GenerationRequest(given, for: generator), sample: Int(sample),
+                progress: closure(given.progress, given.payload)))
     }
 }
 
@@ -120,10 +172,19 @@ public func loragen_generate_file(
         (save.dtype, save.keep_alpha) = (file.dtype, file.keep_alpha)
         if file.save != nil { save = try options(file.save, over: save, "save") }
         let path = try CAPI.path(path)
+        let (asked, format) = (
+            try GenerationRequest(request, for: generator), try AdapterFormat(file.format, for: path)
+        )
+        let progress = closure(request.progress, request.payload)
+        if let basis = try basis(request, for: generator) {
+            let compact = try generator.generateCompact(asked, sample: Int(file.sample), progress: progress)
+            var options = try WriteOptions(save)
+            options.sources = generator.sources
+            return try CompactExpansion(compact, basis: basis).write(to: path, format: format, options: options)
+        }
         try generator.write(
-            try GenerationRequest(request, for: generator), sample: Int(file.sample), to: path,
-            format: try AdapterFormat(file.format, for: path), options: try WriteOptions(save),
-            memoryLimit: file.memory_limit, progress: closure(request.progress, request.payload))
+            asked, sample: Int(file.sample), to: path, format: format, options: try WriteOptions(save),
+            memoryLimit: file.memory_limit, progress: progress)
     }
 }
 

@@ -2,6 +2,7 @@ import Adapters
 import Conditions
 import Files
 import Formats
+import Hosts
 import Learning
 import Tensor
 
@@ -70,6 +71,37 @@ public final class Generator: @unchecked Sendable {
         var adapters: [Adapter] = []
         for sample in 0..<request.samples { adapters.append(try draws(sample, sample, request, draw, watch)) }
         return adapters
+    }
+
+    /// Which directions its adapters are numbers for, when it makes compact ones; its own adapters are then in coordinates.
+    public var compactTemplate: CompactAdapter? { (file.representation.space as? SpectrumSpace)?.template }
+
+    /// Draws compact adapters. Throws `.unsupported` when the generator makes others.
+    public func generateCompact(
+        _ request: GenerationRequest, progress: ProgressHandler? = nil
+    ) throws(LoragenError) -> [CompactAdapter] {
+        let space = try spectrum()
+        var made: [CompactAdapter] = []
+        for adapter in try generate(request, progress: progress) { made.append(try space.compact(adapter)) }
+        return made
+    }
+
+    /// One sample of a request, whatever its number of samples.
+    public func generateCompact(
+        _ request: GenerationRequest, sample: Int, progress: ProgressHandler? = nil
+    ) throws(LoragenError) -> CompactAdapter {
+        guard (0..<1_000_000).contains(sample) else {
+            throw LoragenError(.invalidArgument, "sample is \(sample); expected 0 to 999999")
+        }
+        return try spectrum().compact(try generate(request, sample, progress))
+    }
+
+    private func spectrum() throws(LoragenError) -> SpectrumSpace {
+        guard let space = file.representation.space as? SpectrumSpace else {
+            throw LoragenError(
+                .unsupported, "\(path): the generator makes ordinary adapters; it was not trained on compact ones")
+        }
+        return space
     }
 
     /// One sample of a request, whatever its number of samples.

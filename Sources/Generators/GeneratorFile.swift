@@ -102,6 +102,7 @@ struct GeneratorFile {
             "values": JSON(size.values), "conditions": JSON(size.conditions), "examples": JSON(size.examples),
             "runs": JSON(size.runs), "tasks": JSON(index.tasks), "medianDistance": .number(index.medianDistance),
         ]
+        if let notes = try representation.space.notes { about["space"] = .object(notes) }
         if let norms = index.norms { about["norms"] = JSON([norms.lowerBound, norms.upperBound]) }
         digest.update(try JSON.object(about).text())
         about["hash"] = .string(digest.finish())

@@ -30,6 +30,7 @@ public func trainGenerator(
     let preset = options.preset ?? "default"
     var settings = try MethodRegistry.settings(method: options.method, preset: preset)
     if let text = options.settings { settings = try settings.overridden(by: text) }
+    settings = try suited(settings, to: corpus)
     let entry = try MethodRegistry.entry(options.method)
     var halvesWeights = false
     if settings.values["weights"] != nil {
@@ -74,6 +75,14 @@ public func trainGenerator(
     ).write(to: path, model: model)
     checkpoint?.remove()
     for warning in report.warnings { Log.warning("\(path): \(warning)") }
+}
+
+/// Compact adapters are learnt as the numbers that they are, whatever space a preset has for others.
+private func suited(_ settings: Settings, to corpus: Corpus) throws(LoragenError) -> Settings {
+    guard settings.values["space"]?.string != SpectrumSpace.name, try corpus.template() != nil else { return settings }
+    var changes: JSONObject = ["space": .string(SpectrumSpace.name)]
+    if settings.values["normaliser"]?.string == "constant" { changes["normaliser"] = "per-element" }
+    return try settings.overridden(by: JSON.object(changes).text())
 }
 
 /// Finds out before a long training that its result could not be written.

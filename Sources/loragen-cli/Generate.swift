@@ -19,8 +19,16 @@ struct Generate: ParsableCommand {
               loragen generate digits.loragen.safetensors --bits-file tasks -o adapters
               loragen generate digits.loragen.safetensors --all -o adapters
 
+            A generator of compact adapters makes files of them, or ordinary adapters with the basis of their base model:
+
+              loragen generate compact.loragen.safetensors --bits 0001100101 -o my.compact.safetensors
+              loragen generate compact.loragen.safetensors --bits 0001100101 --basis vit.basis.safetensors -o my
+
             The same request with the same seed gives the same bytes. With --samples, sample i goes to PATH-i.
             """)
+
+    /// The basis that is open while the command runs.
+    nonisolated(unsafe) private static var directions: OpaquePointer?
 
     @Argument(help: "The generator file.")
     var generator: String
@@ -58,6 +66,9 @@ struct Generate: ParsableCommand {
     @Option(help: "What to write; the suffix of the path says it if left out, and a path without one is a PEFT folder.")
     var format: AdapterFormat?
 
+    @Option(help: ArgumentHelp("Of compact adapters: the basis file of their base model.", valueName: "path"))
+    var basis: String?
+
     @OptionGroup var saving: Saving
 
     @Option(
@@ -83,6 +94,9 @@ struct Generate: ParsableCommand {
         try computing.apply()
         let generator = try make(about: .generator) { loragen_generator_open($0, self.generator) }
         defer { loragen_generator_free(generator) }
+        let directions = try basis.map { path in try make { loragen_basis_open($0, path) } }
+        defer { loragen_basis_free(directions) }
+        Self.directions = directions
         let format = try AdapterFormat(format, path: out)
         if bitsFile != nil || all, self.format == nil, format != .peft {
             throw Failure(
@@ -116,6 +130,9 @@ struct Generate: ParsableCommand {
 
     private func makeOne(_ bits: String?, to path: String, with generator: OpaquePointer, isQuiet: Bool) throws {
         let format = try AdapterFormat(format, path: path)
+        if loragen_generator_is_compact(generator) != 0, basis == nil {
+            return try makeCompact(bits, to: path, format, with: generator, isQuiet: isQuiet)
+        }
         if let memoryLimit { return try stream(bits, to: path, format, with: generator, isQuiet, memoryLimit.bytes) }
         let adapters = try make(about: .generator) { out in
             withRequest(bits) { request in generate_lora(out, generator, &request) }
@@ -129,6 +146,26 @@ struct Generate: ParsableCommand {
                     loragen_adapters_save(adapters, sample, path, format.code, &options)
                 })
             if !isQuiet { print("wrote \(path): \(try summary(of: adapters, sample))") }
+        }
+    }
+
+    /// Files of compact adapters.
+    private func makeCompact(
+        _ bits: String?, to path: String, _ format: AdapterFormat, with generator: OpaquePointer, isQuiet: Bool
+    ) throws {
+        guard format == .safetensors else {
+            throw Failure(
+                message: "\(path): the generator makes compact adapters, whose files end in .safetensors",
+                next: "--basis PATH, the basis file of their base model, makes ordinary adapters of them.")
+        }
+        for sample in 0..<samples {
+            let path = samples == 1 ? path : numbered(path, Int(sample), format)
+            let compact = try make(about: .generator) { out in
+                withRequest(bits) { request in loragen_generate_compact(out, generator, &request, sample) }
+            }
+            defer { loragen_compact_free(compact) }
+            try call(loragen_compact_save(compact, path, Int32(LORAGEN_COORDINATES_ABSOLUTE)))
+            if !isQuiet { print("wrote \(path): \(loragen_compact_count(compact)) numbers") }
         }
     }
 
@@ -171,6 +208,7 @@ struct Generate: ParsableCommand {
                     request.steps = steps ?? 0
                     request.guidance = guidance ?? -1
                     request.sampler = sampler
+                    request.basis = Self.directions
                     return body(&request)
                 }
             }

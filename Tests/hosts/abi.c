@@ -72,7 +72,7 @@ FIELD(loragen_generator_info, steps, 80);
 FIELD(loragen_generator_info, guidance, 84);
 FIELD(loragen_generator_info, hash, 88);
 
-SIZE(loragen_request, 80);
+SIZE(loragen_request, 88);
 FIELD(loragen_request, struct_size, 0);
 FIELD(loragen_request, condition, 8);
 FIELD(loragen_request, condition_length, 16);
@@ -84,6 +84,7 @@ FIELD(loragen_request, guidance, 48);
 FIELD(loragen_request, sampler, 56);
 FIELD(loragen_request, progress, 64);
 FIELD(loragen_request, payload, 72);
+FIELD(loragen_request, basis, 80);
 
 SIZE(loragen_save_options, 48);
 FIELD(loragen_save_options, struct_size, 0);

@@ -46,18 +46,17 @@ struct BasisHeader {
     ]
 
     /// Reads what `metadata` gave. Throws `.format`, and `.version` for a later version.
-    init(_ file: SafetensorsFile, format: String) throws(LoragenError) {
-        let path = file.path
+    init(_ metadata: [String: String], path: String, format: String) throws(LoragenError) {
         func text(_ key: String) throws(LoragenError) -> String {
-            guard let value = file.metadata[key] else {
+            guard let value = metadata[key] else {
                 throw LoragenError(.format, "\(path): its metadata have no '\(key)'")
             }
             return value
         }
-        guard file.metadata["format"] == format else {
+        guard metadata["format"] == format else {
             throw LoragenError(
                 .format,
-                "\(path): its format is \(file.metadata["format"].map { "'\(shortened($0))'" } ?? "not said"); "
+                "\(path): its format is \(metadata["format"].map { "'\(shortened($0))'" } ?? "not said"); "
                     + "expected '\(format)'")
         }
         let version = try text("version")
@@ -83,7 +82,7 @@ struct BasisHeader {
         let layout = try Layout(json: JSON.parse(try text("layout"), source: source), source: source)
         let prints = try object("fingerprints")
         let fits = try object("fit")
-        let tensors = file.metadata["tensors"] == nil ? JSONObject() : try object("tensors")
+        let tensors = metadata["tensors"] == nil ? JSONObject() : try object("tensors")
         var modules: [BasisModule] = []
         for shape in layout.modules {
             if shape.scale != 1 || shape.hasMagnitude || shape.groups > 1 || shape.kind == .embedding {
@@ -180,7 +179,7 @@ extension Basis {
     }
 
     convenience init(file: SafetensorsFile) throws(LoragenError) {
-        let header = try BasisHeader(file, format: BasisFile.format)
+        let header = try BasisHeader(file.metadata, path: file.path, format: BasisFile.format)
         var types: Set<ElementType> = []
         var count = 0
         for shape in header.layout.modules {

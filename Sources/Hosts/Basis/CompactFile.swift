@@ -62,7 +62,7 @@ public enum CompactFile {
     }
 
     static func read(_ file: SafetensorsFile) throws(LoragenError) -> CompactAdapter {
-        let header = try BasisHeader(file, format: format)
+        let header = try BasisHeader(file.metadata, path: file.path, format: format)
         guard let coordinates = file.metadata["coords"].flatMap(CompactCoordinates.init) else {
             throw LoragenError(
                 .format, "\(file.path): 'coords' in its metadata is neither absolute nor relative")

@@ -1,4 +1,5 @@
 import Adapters
+import Hosts
 import Tensor
 
 /// Adapters of one layout, a module at a time.
@@ -60,6 +61,9 @@ public final class CorpusModules: AdapterModules {
     public func reader(of row: Int) throws(LoragenError) -> (any AdapterReader)? {
         corpus.isRecut ? nil : try opened(row)
     }
+
+    /// Which directions a corpus of compact adapters belongs to; nil for other corpora.
+    func template() throws(LoragenError) -> CompactAdapter? { try corpus.template() }
 
     private func opened(_ row: Int) throws(LoragenError) -> any AdapterReader {
         if let reader = open[row] { return reader }

@@ -1,6 +1,7 @@
 import Adapters
 import Files
 import Glibc
+import Hosts
 import Tensor
 
 /// Fine-tuned adapters of one base model, with what is known of each.
@@ -90,6 +91,25 @@ public final class Corpus: Sendable {
         return reader
     }
 
+    /// Which directions a corpus of compact adapters belongs to, the first adapter's; nil for other corpora. Throws
+    /// `.mismatch` when they are not the same for all.
+    public func template() throws(LoragenError) -> CompactAdapter? {
+        var first: (compact: CompactAdapter, path: String)?
+        for (index, entry) in entries.enumerated() {
+            guard let compact = try source.compact(index, entry) else {
+                if first == nil { return nil }
+                throw LoragenError(
+                    .mismatch, "\(path)/\(entry.path): not a compact adapter, as others of the corpus are")
+            }
+            if let first, let difference = compact.difference(from: first.compact) {
+                throw LoragenError(
+                    .mismatch, "\(path)/\(entry.path): other directions than those of \(first.path): \(difference)")
+            }
+            if first == nil { first = (compact, entry.path) }
+        }
+        return first?.compact
+    }
+
     /// The files that it is read from.
     public var sources: Sources {
         var sources = Sources(path)
@@ -107,6 +127,8 @@ public protocol CorpusSource: Sendable {
     func name(_ entry: CorpusEntry) -> String
     func reader(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> any AdapterReader
     func adapter(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Adapter
+    /// The compact adapter that an entry is; nil for any other.
+    func compact(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> CompactAdapter?
     /// The same text for entries that are the same adapter, through links; nil when only their paths tell.
     func identity(_ entry: CorpusEntry) -> String?
     /// What a person should know of the place, beside these entries.
@@ -120,6 +142,7 @@ extension CorpusSource {
     }
 
     func identity(_ entry: CorpusEntry) -> String? { nil }
+    func compact(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> CompactAdapter? { nil }
     func remarks(_ listed: [CorpusEntry]) -> [Finding] { [] }
 
     /// Checks an adapter, its values included, and returns its layout.

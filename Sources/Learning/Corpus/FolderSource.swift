@@ -2,6 +2,7 @@ import Adapters
 import Files
 import Formats
 import Glibc
+import Hosts
 import Tensor
 
 /// Finds out what kind of corpus is at a path.
@@ -55,14 +56,24 @@ struct FolderSource: CorpusSource {
         return ([start] + walk.remarks.map(\.message)).joined(separator: "; ")
     }
 
-    func name(_ entry: CorpusEntry) -> String { "\(path)/\(entry.path)/adapter_model.safetensors" }
+    func name(_ entry: CorpusEntry) -> String {
+        entry.path.hasSuffix(".safetensors")
+            ? "\(path)/\(entry.path)" : "\(path)/\(entry.path)/adapter_model.safetensors"
+    }
 
     func reader(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> any AdapterReader {
-        try PEFTFolder.reader(path: try folder(of: entry))
+        if let compact = try compact(index, entry) { return try CoordinateReader(compact) }
+        return try PEFTFolder.reader(path: try folder(of: entry))
     }
 
     func adapter(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Adapter {
-        try PEFTFolder.read(path: try folder(of: entry))
+        if let compact = try compact(index, entry) { return try compact.coordinates() }
+        return try PEFTFolder.read(path: try folder(of: entry))
+    }
+
+    /// A manifest may list files of compact adapters, which are read in coordinates.
+    func compact(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> CompactAdapter? {
+        try CompactAdapter.found(at: try folder(of: entry))
     }
 
     func identity(_ entry: CorpusEntry) -> String? { resolved("\(path)/\(entry.path)") }

@@ -17,6 +17,9 @@ public protocol Space: Sendable {
     /// What a generator file keeps for `init(reading:)`.
     var state: [(name: String, tensor: Tensor<Float>)] { get }
 
+    /// What it keeps beside the tensors, in a generator file's metadata under "space".
+    var notes: JSONObject? { get throws(LoragenError) }
+
     /// Of the adapters that `decode` gives.
     var layout: Layout { get }
     /// The tensors that lie back to back in a vector, and whether each is a `lora_A`.
@@ -37,6 +40,7 @@ public protocol Space: Sendable {
 }
 
 extension Space {
+    public var notes: JSONObject? { nil }
     public var isStored: Bool { false }
     public var decodingMemory: Int { 0 }
     public func check(_ normaliser: Normaliser.Kind) {}
@@ -47,7 +51,7 @@ extension Space {
 
 /// The spaces that the setting "space" can name.
 public enum SpaceRegistry {
-    public static let spaces: [any Space.Type] = [ProductSpace.self, FactorSpace.self]
+    public static let spaces: [any Space.Type] = [ProductSpace.self, FactorSpace.self, SpectrumSpace.self]
 
     /// The space that a generator file has.
     public static func read(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from ._adapters import Adapters, DType, Format, Module, save_options
+from ._compact import Basis, CompactAdapter
 from ._library import (
     CFileOptions, CGeneratorInfo, CModule, CRequest, Handle, Owner, call, decode, encode, load_library,
 )
@@ -76,19 +77,37 @@ class Generator(Owner):
         steps: int | None = None,
         guidance: float | None = None,
         sampler: str | None = None,
+        basis: Basis | None = None,
         progress: Callback | None = None,
     ) -> Adapters:
         """Draws adapters for a condition: generate_lora().
 
         The same condition and seed give the same bytes; sample i depends on the seed and on i alone. `guidance` 0
         ignores the condition, 1 follows it, more exaggerates it. `sampler` is "ddpm", "ddim" or "dpm-solver++". What
-        is left out is as the generator was trained for.
+        is left out is as the generator was trained for. A generator of compact adapters needs the `basis` of their base model.
         """
-        request = _request(condition, bits, seed, samples, steps, guidance, sampler)
+        request = _request(condition, bits, seed, samples, steps, guidance, sampler, basis)
         with progress_function(progress) as function:
             request.progress = function
             handle = Handle("loragen_adapters_free", "generate_lora", self._pointer, byref(request))
         return Adapters._of(handle)
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether it makes compact adapters, which need a basis to become others."""
+        return bool(load_library().loragen_generator_is_compact(self._pointer))
+
+    def generate_compact(
+        self, condition: Sequence[float] | numpy.ndarray[Any, Any] | None = None, *, bits: str | None = None,
+        seed: int = 0, sample: int = 0, steps: int | None = None, guidance: float | None = None,
+        sampler: str | None = None,
+    ) -> CompactAdapter:
+        """Draws one compact adapter; the basis is not needed. Options are those of `generate`."""
+        request = _request(condition, bits, seed, 1, steps, guidance, sampler)
+        with progress_function(None) as function:
+            request.progress = function
+            handle = Handle("loragen_compact_free", "loragen_generate_compact", self._pointer, byref(request), sample)
+        return CompactAdapter._of(handle)
 
     def generate_file(
         self,
@@ -110,6 +129,7 @@ class Generator(Owner):
         steps: int | None = None,
         guidance: float | None = None,
         sampler: str | None = None,
+        basis: Basis | None = None,
         progress: Callback | None = None,
     ) -> None:
         """Draws one adapter and writes it while it is made: loragen_generate_file().
@@ -117,7 +137,7 @@ class Generator(Owner):
         The bytes are those of `generate` and `Adapter.save`, whose options these are. The call holds at most `memory_limit` bytes beside the
         generator's file (0: no limit), or raises.
         """
-        request = _request(condition, bits, seed, 1, steps, guidance, sampler)
+        request = _request(condition, bits, seed, 1, steps, guidance, sampler, basis)
         save = save_options(dtype, keep_alpha, base, peft_names, portable, layers, model)
         options = CFileOptions(
             format=int(format), save=pointer(save),
@@ -133,7 +153,7 @@ class Generator(Owner):
 
 def _request(
     condition: Sequence[float] | numpy.ndarray[Any, Any] | None, bits: str | None, seed: int, samples: int,
-    steps: int | None, guidance: float | None, sampler: str | None,
+    steps: int | None, guidance: float | None, sampler: str | None, basis: Basis | None = None,
 ) -> CRequest:
     request = CRequest(
         bits=encode(bits, "bits"),
@@ -143,6 +163,9 @@ def _request(
         guidance=-1.0 if guidance is None else _at_least_zero("guidance", guidance),
         sampler=encode(sampler, "sampler"),
     )
+    if basis is not None:
+        request.basis = basis._pointer.pointer
+        request.basis_kept = basis
     if condition is not None:
         vector = numpy.ascontiguousarray(condition, dtype=numpy.float32)
         if vector.ndim != 1:

@@ -92,7 +92,7 @@ class CRequest(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("condition", c_void_p), ("condition_length", c_size_t), ("bits", c_char_p),
         ("seed", c_uint64), ("samples", c_int32), ("steps", c_int32), ("guidance", c_float), ("sampler", c_char_p),
-        ("progress", ProgressCallback), ("payload", c_void_p),
+        ("progress", ProgressCallback), ("payload", c_void_p), ("basis", c_void_p),
     ]
 
 
@@ -206,6 +206,8 @@ _SIGNATURES = {
     "loragen_compact_project": (
         _STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_void_p, c_double, POINTER(c_double)]),
     "loragen_compact_truncate": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, POINTER(c_double)]),
+    "loragen_generator_is_compact": (c_int32, [c_void_p]),
+    "loragen_generate_compact": (_STATUS, [POINTER(c_void_p), c_void_p, POINTER(CRequest), c_int32]),
     "loragen_compact_free": (None, [c_void_p]),
     "loragen_compare": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_void_p, c_size_t]),
     "loragen_nearest": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_char_p, c_size_t]),

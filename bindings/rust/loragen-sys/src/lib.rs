@@ -144,6 +144,7 @@ pub struct loragen_request {
     pub sampler: *const c_char,
     pub progress: loragen_progress_callback,
     pub payload: *mut c_void,
+    pub basis: *const loragen_basis,
 }
 
 #[repr(C)]
@@ -473,6 +474,13 @@ extern "C" {
         compact: *const loragen_compact,
         count: usize,
         lost: *mut f64,
+    ) -> loragen_status;
+    pub fn loragen_generator_is_compact(generator: *const loragen_generator) -> i32;
+    pub fn loragen_generate_compact(
+        out: *mut *mut loragen_compact,
+        generator: *const loragen_generator,
+        request: *const loragen_request,
+        sample: i32,
     ) -> loragen_status;
     pub fn loragen_compact_free(compact: *mut loragen_compact);
     pub fn loragen_compare(

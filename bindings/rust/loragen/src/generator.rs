@@ -225,6 +225,7 @@ impl Generator {
             sampler: pointer(&sampler),
             progress: None,
             payload: ptr::null_mut(),
+            basis: ptr::null(),
         };
         call(&mut c_request)
     }
