@@ -125,10 +125,13 @@ class Trainer:
         loss.backward()
         optimizer.step()
 
+    def reset(self):
+        set_peft_model_state_dict(self.model, self.initial)
+
     def fit(self, answers):
         """Fine-tunes from the initial adapter; `answers` [10] are 0 or 1 for each digit."""
         args = self.args
-        set_peft_model_state_dict(self.model, self.initial)
+        self.reset()
         optimizer = self.optimizer(args.lr)
         warmup = max(1, int(args.warmup * args.steps))
         schedule = torch.optim.lr_scheduler.SequentialLR(
