@@ -2,7 +2,7 @@ import Tensor
 
 /// Names that transformers 5 gives the weights of a checkpoint on loading, where they are not those of the file. An
 /// adapter that was trained there has the new ones (seen with transformers 5.23).
-enum TransformersNames {
+public enum TransformersNames {
     /// ViT: what stands after `encoder.layer.N`, and what `layers.N` has in its place.
     private static let vit = [
         "attention.attention.query": "attention.q_proj", "attention.attention.key": "attention.k_proj",
@@ -11,7 +11,7 @@ enum TransformersNames {
     ]
 
     /// The new name of a weight, `nil` if it keeps the file's.
-    static func renamed(_ weight: String) -> String? {
+    public static func renamed(_ weight: String) -> String? {
         let parts = weight.split(separator: ".", omittingEmptySubsequences: false)
         guard let encoder = parts.firstIndex(of: "encoder"), encoder + 4 < parts.count, parts[encoder + 1] == "layer",
             let new = vit[parts[(encoder + 3)...].dropLast().joined(separator: ".")]

@@ -59,23 +59,34 @@ struct BaseCheckpoint: Sendable {
         module.split(separator: ".").last.map { tables.contains(String($0)) } ?? false
     }
 
+    /// A module's name in the model, and in the checkpoint where transformers 5 gives it another one on loading.
+    typealias Name = (module: String, stored: String)
+
     /// The modules that `targets` mean: names, or their last components, as PEFT's `target_modules`; all but tables if it is
-    /// empty. Throws `.mismatch` for a target that no weight has.
-    func modules(matching targets: [String]) throws(LoragenError) -> [String] {
-        let all = modules
-        if targets.isEmpty {
-            let found = all.filter { !Self.isTable($0) }
-            if found.isEmpty { throw LoragenError(.mismatch, "\(path): there is no weight of a linear layer in it") }
-            return found
+    /// empty. A target may be a name of the file or the one that transformers has for it, which is preferred. Throws
+    /// `.mismatch` for a target that no weight has.
+    func modules(matching targets: [String]) throws(LoragenError) -> [Name] {
+        let all = modules.flatMap { stored -> [Name] in
+            let new = TransformersNames.renamed(stored + ".weight")?.dropping(suffix: ".weight")
+            return new.map { [($0, stored), (stored, stored)] } ?? [(stored, stored)]
         }
-        for target in targets where !all.contains(where: { $0 == target || $0.hasSuffix("." + target) }) {
-            let ends = Set(all.compactMap { $0.split(separator: ".").last.map(String.init) }).sorted(by: precedes)
+        func isNamed(_ module: String, _ target: String) -> Bool { module == target || module.hasSuffix("." + target) }
+        for target in targets where !all.contains(where: { isNamed($0.module, target) }) {
+            let ends = Set(all.compactMap { $0.module.split(separator: ".").last.map(String.init) }).sorted(
+                by: precedes)
             throw LoragenError(
                 .mismatch,
                 "\(path): no weight belongs to a module '\(shortened(target))'; modules here end in "
                     + ends.prefix(12).map { "'\(shortened($0))'" }.joined(separator: ", "))
         }
-        return all.filter { module in targets.contains { module == $0 || module.hasSuffix("." + $0) } }
+        var seen: Set<String> = []
+        let found = all.filter { name in
+            let isMeant =
+                targets.isEmpty ? !Self.isTable(name.stored) : targets.contains { isNamed(name.module, $0) }
+            return isMeant && seen.insert(name.stored).inserted
+        }
+        if found.isEmpty { throw LoragenError(.mismatch, "\(path): there is no weight of a linear layer in it") }
+        return found
     }
 
     /// The matrix that a module's weight is. Throws `.mismatch` when there is none, `.unsupported` for tables, for types that

@@ -60,8 +60,8 @@ private final class BasisRun {
         self.options = options
         var matrices: [String: BaseMatrix] = [:]
         var shapes: [ModuleShape] = []
-        for name in try checkpoint.modules(matching: options.targets) {
-            let matrix = try checkpoint.matrix(of: name)
+        for (name, stored) in try checkpoint.modules(matching: options.targets) {
+            let matrix = try checkpoint.matrix(of: stored)
             let rank = min(options.rank ?? matrix.fullRank, matrix.fullRank)
             if rank > ModuleShape.rankLimit {
                 throw LoragenError(
