@@ -358,6 +358,117 @@ static void apply(const char *path, const char *model, const char *target, int32
 static void walk_merge(const char *path) { apply(path, "model.safetensors", "merged.safetensors", 2); }
 static void walk_onnx(const char *path) { apply(path, "model.onnx", "merged.onnx", 5); }
 
+/* ---------------------------------------------------------------------------------------------- compact adapters */
+
+static void write_weights(const char *path) {
+    static const char header[] =
+        "{\"layers.0.q_proj.weight\":{\"dtype\":\"F32\",\"shape\":[6,5],\"data_offsets\":[0,120]},"
+        "\"layers.1.q_proj.weight\":{\"dtype\":\"F32\",\"shape\":[4,7],\"data_offsets\":[120,232]}}";
+    uint64_t length = sizeof header - 1;
+    float values[58];
+    for (int i = 0; i < 58; i++) { values[i] = (float)((i * 37 + 11) % 58) / 58 - 0.5f; }
+    FILE *file = fopen(path, "wb");
+    CLAIM(file && fwrite(&length, 8, 1, file) == 1 && fwrite(header, length, 1, file) == 1 &&
+          fwrite(values, sizeof values, 1, file) == 1);
+    if (file) { fclose(file); }
+}
+
+static void walk_compact(const char *method) {
+    write_weights(in_work("weights.safetensors"));
+    int steps = 0;
+    loragen_basis_options options = LORAGEN_BASIS_OPTIONS_INIT;
+    options.method = method;
+    options.rank = 3;
+    options.progress = count_steps;
+    options.payload = &steps;
+    options.checkpoint = in_work("parts");
+    CLAIM(loragen_basis_compute(in_work("weights.safetensors"), in_work("b.safetensors"), &options) == LORAGEN_OK && steps > 0);
+    options.checkpoint = NULL;
+    options.memory_limit = 1;
+    FAILS(LORAGEN_MEMORY, loragen_basis_compute(in_work("weights.safetensors"), in_work("never"), &options));
+    loragen_basis *basis;
+    CLAIM(loragen_basis_open(&basis, in_work("b.safetensors")) == LORAGEN_OK);
+    CLAIM(loragen_basis_check(basis, in_work("weights.safetensors")) == LORAGEN_OK && *loragen_basis_json(basis));
+    CLAIM(loragen_basis_module_count(basis) == 2 && loragen_basis_columns(basis, 1) == 7);
+    loragen_module module;
+    CLAIM(loragen_basis_module(basis, 0, &module) == LORAGEN_OK && module.rank == 3);
+    float left[18], sigma[3], right[15];
+    CLAIM(loragen_basis_factors(basis, 0, left, sigma, right) == LORAGEN_OK && sigma[0] != 0);
+    const float deltas[6] = {0.5f, -0.25f, 0, 1, 0.125f, -1};
+    loragen_compact *compact, *read, *back;
+    CLAIM(loragen_compact_create(&compact, basis, deltas, 6, 0) == LORAGEN_OK);
+    CLAIM(loragen_compact_save(compact, in_work("c.safetensors"), LORAGEN_COORDINATES_RELATIVE) == LORAGEN_OK);
+    CLAIM(loragen_compact_open(&read, in_work("c.safetensors")) == LORAGEN_OK);
+    CLAIM(loragen_compact_count(read) == 6 && loragen_compact_deltas(read)[3] > 0.9f && *loragen_compact_json(read));
+    loragen_expand_options expand = LORAGEN_EXPAND_OPTIONS_INIT;
+    expand.limit = 2;
+    loragen_adapters *adapters;
+    CLAIM(loragen_compact_expand(&adapters, read, basis, NULL) == LORAGEN_OK);
+    double share = 0;
+    CLAIM(loragen_compact_project(&back, adapters, 0, basis, -1, &share) == LORAGEN_OK && share > 0.999);
+    for (expand.rank = 0; expand.rank < 3; expand.rank += 2) {
+        CLAIM(loragen_compact_expand_file(read, basis, in_work("expanded"), LORAGEN_FORMAT_PEFT, &expand) == LORAGEN_OK);
+    }
+    loragen_apply_options merge = LORAGEN_APPLY_OPTIONS_INIT;
+    merge.basis = in_work("b.safetensors");
+    CLAIM(loragen_apply(in_work("weights.safetensors"), in_work("c.safetensors"), in_work("m.safetensors"), &merge) ==
+          LORAGEN_OK);
+    loragen_compact *cut, *psoft;
+    const int is_svfit = method[0] == 's';
+    loragen_status status = loragen_compact_truncate(&cut, read, 1, &share);
+    CLAIM(status == (is_svfit ? LORAGEN_OK : LORAGEN_UNSUPPORTED));
+    status = loragen_compact_save_psoft(read, in_work("psoft"));
+    CLAIM(status == (is_svfit ? LORAGEN_OK : LORAGEN_UNSUPPORTED));
+    status = loragen_compact_open_psoft(&psoft, in_work("psoft"), basis);
+    CLAIM(status == (is_svfit ? LORAGEN_OK : LORAGEN_MISMATCH));
+    loragen_compact_free(psoft);
+    loragen_compact_free(cut);
+    loragen_compact_free(back);
+    loragen_adapters_free(adapters);
+
+    /* A corpus of them, and a generator. */
+    mkdir(in_work("compact"), 0755);
+    FILE *manifest = fopen(in_work("compact/corpus.jsonl"), "w");
+    CLAIM(manifest != NULL);
+    for (int task = 0; task < 8 && manifest; task++) {
+        float numbers[6];
+        for (int i = 0; i < 6; i++) { numbers[i] = 0.1f * (float)((task >> i % 3 & 1) * (i + 1)) + 0.01f * (float)i; }
+        char name[64];
+        snprintf(name, sizeof name, "compact/t%d.safetensors", task);
+        loragen_compact *one;
+        CLAIM(loragen_compact_create(&one, basis, numbers, 6, 0) == LORAGEN_OK);
+        CLAIM(loragen_compact_save(one, in_work(name), LORAGEN_COORDINATES_ABSOLUTE) == LORAGEN_OK);
+        loragen_compact_free(one);
+        fprintf(manifest, "{\"path\":\"t%d.safetensors\",\"task\":\"t%d\",\"run\":\"t%d\",\"split\":\"%s\",\"bits\":\"%d%d%d\"}\n",
+                task, task, task, task == 3 ? "test" : task == 6 ? "validation" : "train", task >> 2 & 1, task >> 1 & 1,
+                task & 1);
+    }
+    if (manifest) { fclose(manifest); }
+    loragen_corpus *corpus;
+    CLAIM(loragen_corpus_open(&corpus, in_work("compact")) == LORAGEN_OK);
+    loragen_training_options training = LORAGEN_TRAINING_OPTIONS_INIT;
+    training.method = "ridge";
+    CLAIM(loragen_train(corpus, in_work("compact.loragen.safetensors"), &training) == LORAGEN_OK);
+    loragen_corpus_free(corpus);
+    loragen_generator *generator;
+    CLAIM(loragen_generator_open(&generator, in_work("compact.loragen.safetensors")) == LORAGEN_OK);
+    CLAIM(loragen_generator_is_compact(generator) == 1 && loragen_generator_check(generator) == LORAGEN_OK);
+    loragen_request request = LORAGEN_REQUEST_INIT;
+    request.bits = "011";
+    loragen_compact *drawn;
+    CLAIM(loragen_generate_compact(&drawn, generator, &request, 0) == LORAGEN_OK && loragen_compact_count(drawn) == 6);
+    FAILS(LORAGEN_INVALID_ARGUMENT, generate_lora(&adapters, generator, &request));
+    request.basis = basis;
+    CLAIM(generate_lora(&adapters, generator, &request) == LORAGEN_OK && sum_of(adapters) > 0);
+    CLAIM(loragen_generate_file(generator, &request, in_work("drawn"), NULL) == LORAGEN_OK);
+    loragen_adapters_free(adapters);
+    loragen_compact_free(drawn);
+    loragen_generator_free(generator);
+    loragen_compact_free(read);
+    loragen_compact_free(compact);
+    loragen_basis_free(basis);
+}
+
 int main(int count, char **arguments) {
     if (count != 3) { return 64; }
     seeds = arguments[1];
@@ -375,6 +486,8 @@ int main(int count, char **arguments) {
     leave_generator();
     each("corpus/apply", walk_merge);
     each("corpus/apply_onnx", walk_onnx);
+    walk_compact("svfit");
+    walk_compact("loldu");
     for (size_t format = 0; format < 8; format++) { CLAIM(saved[format] > 0); }
     printf("      saved %zu %zu %zu %zu %zu %zu %zu %zu by format, %zu verified, %zu trained, %zu applied, %d notes\n",
            saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7], verified, trained, applied, notes);

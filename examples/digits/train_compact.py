@@ -77,7 +77,7 @@ def main():
     args = parser.parse_args()
     splits = train_adapters.split_of_tasks()
     tasks = []
-    for split in ("train", "validation", "test"):
+    for split in ("test", "validation", "train"):
         named = [bits for bits, name in splits.items() if name == split]
         # Spread over the split, which is in the order of the tasks' numbers.
         count = getattr(args, split) or len(named)
