@@ -326,6 +326,22 @@ def models(work):
         seed("apply_onnx", mode.name.lower(), (work / "o.onnx").read_bytes(), *plain)
 
 
+def compact(work):
+    weights = save({"layers.0.q.weight": numbers(6, 4), "layers.1.v.weight": numbers(3, 5).astype("f2")})
+    (work / "w.safetensors").write_bytes(weights)
+    for method in ("svfit", "loldu"):
+        basis = loragen.Basis.compute(work / "w.safetensors", work / "b.safetensors", method=method, rank=2)
+        made = loragen.CompactAdapter.create(basis, numbers(4))
+        for relative in (False, True):
+            made.save(work / "c.safetensors", relative)
+            seed("compact", method + "-relative" * relative, (work / "b.safetensors").read_bytes(),
+                 (work / "c.safetensors").read_bytes(), weights)
+    golden = HERE.parent / "AdaptersTests/Golden/methods"
+    for name in ("loha", "lokr", "lokr-whole", "vera"):
+        seed("peft", name, (golden / name / "adapter_config.json").read_bytes(),
+             (golden / name / "adapter_model.safetensors").read_bytes())
+
+
 def main():
     for name in ("corpus", "training", "llama", "manifest"):
         shutil.rmtree(HERE / name, ignore_errors=True)
@@ -338,6 +354,7 @@ def main():
         requests()
         checkpoints(work)
         models(work)
+        compact(work)
 
 
 main()
