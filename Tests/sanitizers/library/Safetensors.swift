@@ -1,4 +1,4 @@
-import Adapters
+import Files
 import CAPI
 import Glibc
 import Tensor
