@@ -1,5 +1,5 @@
-import Files
 import CAPI
+import Files
 import Glibc
 import Tensor
 
