@@ -1,5 +1,10 @@
 import Adapters
 import Conditions
+import Files
+import Formats
+import Generators
+import Learning
+import Methods
 import NN
 import Tensor
 
@@ -10,13 +15,13 @@ package func writeUntrainedGenerator(
 ) throws(LoragenError) {
     var settings = try MethodRegistry.settings(method: method, preset: preset)
     if let text { settings = try settings.overridden(by: text) }
-    let space = Representation.Space.factors(try AdapterCodec(factors: .raw, layout: layout, reference: nil))
+    let space = try FactorSpace(factors: .raw, layout: layout, reference: nil)
     let shift = Tensor<Float>.pending([1, layout.valueCount])
     let representation = try Representation(
         space: space, normaliser: Normaliser(kind: .insideTensor, shift: shift, scale: shift))
     let size = ProblemSize(
-        values: layout.valueCount, conditions: 0, examples: 1, tensors: representation.tensors.map(\.shape))
-    let model = try MethodRegistry.entry(method).make(settings, size, .none)
+        values: layout.valueCount, conditions: 0, examples: 1, tensors: representation.space.tensors.map(\.shape))
+    let model = try MethodRegistry.entry(method).plan(settings, size).make(representation, .none)
     var random = Random(seed: 1)
     var writer = SafetensorsWriter()
     func add(_ name: String, _ tensor: Tensor<Float>) throws(LoragenError) { try writer.add(name, tensor) }

@@ -108,7 +108,7 @@ extension Generator {
     /// Where a sample comes from, as JSON with spaces behind it: its length does not depend on what was drawn, so that it
     /// can stand in a file before the values.
     func origin(
-        _ made: Made, _ draw: Draw, _ request: GenerationRequest, _ sample: Int
+        _ made: Made, _ draw: Request, _ request: GenerationRequest, _ sample: Int
     ) throws(LoragenError) -> String {
         let text = try origin(nearest(made), made.squares.squareRoot(), draw, request, sample)
         let longest = file.index.tasks.sorted { $0.utf8.count > $1.utf8.count }.prefix(3)
@@ -120,7 +120,7 @@ extension Generator {
     }
 
     private func origin(
-        _ nearest: [(task: String, distance: Double)], _ norm: Double, _ draw: Draw, _ request: GenerationRequest,
+        _ nearest: [(task: String, distance: Double)], _ norm: Double, _ draw: Request, _ request: GenerationRequest,
         _ sample: Int
     ) throws(LoragenError) -> String {
         var digest = SHA256()

@@ -17,6 +17,8 @@ public struct GenerationRequest: Sendable {
     public var steps: Int?
     public var guidance: Float?
     public var sampler: String?
+    /// The layout of the adapter; nil: the corpus's own.
+    public var target: Layout?
 
     public init() {}
 }
@@ -65,7 +67,7 @@ public final class Generator: @unchecked Sendable {
         guard (1...1_000_000).contains(request.samples) else {
             throw LoragenError(.invalidArgument, "samples is \(request.samples); expected 1 to 1000000")
         }
-        let draw = try Draw(request, self)
+        let draw = try Request(request, self)
         try requireMemory(samples: request.samples, draw)
         let watch = Watch(progress, samples: request.samples)
         var adapters: [Adapter] = []
@@ -108,40 +110,48 @@ public final class Generator: @unchecked Sendable {
     private func generate(
         _ request: GenerationRequest, _ sample: Int, _ progress: ProgressHandler?
     ) throws(LoragenError) -> Adapter {
-        let draw = try Draw(request, self)
+        let draw = try Request(request, self)
         try requireMemory(samples: 1, draw)
         return try draws(sample, 0, request, draw, Watch(progress, samples: 1))
     }
 
     /// Values, for each tensor the views that a host is given, and what making one of the samples holds.
-    private func requireMemory(samples: Int, _ draw: Draw) throws(LoragenError) {
+    private func requireMemory(samples: Int, _ draw: Request) throws(LoragenError) {
         let each = Double(4 * layout.valueCount) + 512 * Double(layout.tensors.count)
         try Memory.require(
-            Double(samples) * each + Double(heldBytes(draw.sampling)),
+            Double(samples) * each + Double(model.memory(draw.sampling)),
             for: "\(samples) samples of \(layout.valueCount) numbers")
     }
 
     /// Draws a sample, which is the `place`th that is reported.
     private func draws(
-        _ sample: Int, _ place: Int, _ request: GenerationRequest, _ draw: Draw, _ watch: Watch
+        _ sample: Int, _ place: Int, _ request: GenerationRequest, _ draw: Request, _ watch: Watch
     ) throws(LoragenError) -> Adapter {
-        let vector = try model.vector(
-            condition: draw.condition, random: draw.random(sample), sampling: draw.sampling,
-            progress: { (step, steps) throws(LoragenError) in try watch.report(place, step, steps) })
-        guard vector.isFinite else {
-            throw LoragenError(
-                .nonFinite,
-                "\(method) gave numbers that are not finite; the condition may be far from the trained ones")
-        }
+        let modules = try self.modules(sample, place, draw, watch, memory: 0)
         var made = Made()
-        vector.withUnsafeBufferPointer { made.sketch.add($0) }
-        let adapter = try file.representation.decode(vector, group: draw.group) { (adapter) throws(LoragenError) in
-            made.squares += adapter.squaredNorms().reduce(0, +)
-        } metadata: { () throws(LoragenError) in
+        let adapter = try Adapter(layout: draw.target) { (target) throws(LoragenError) in
+            for index in draw.target.modules.indices {
+                let module = try modules.next()
+                made.add(module, modules)
+                let values = UnsafeMutableBufferPointer(rebasing: target[draw.target.values(of: index)])
+                _ = values.update(fromContentsOf: module.values)
+                withExtendedLifetime(module) {}
+            }
+        } describe: { () throws(LoragenError) in
             ["loragen.origin": try origin(made, draw, request, sample)]
         }
         warn(of: made)
         return adapter
+    }
+
+    /// The modules of a sample, which is the `place`th that is reported.
+    private func modules(
+        _ sample: Int, _ place: Int, _ draw: Request, _ watch: Watch, memory: Int
+    ) throws(LoragenError) -> any ModuleStream {
+        var one = Draw(random: draw.random(sample), sampling: draw.sampling)
+        (one.group, one.memory) = (draw.group, memory)
+        one.progress = { (step, steps) throws(LoragenError) in try watch.report(place, step, steps) }
+        return try model.modules(draw.features, target: draw.target, one)
     }
 
     /// Draws one sample of a request and writes it while it is made: the bytes that `generate` and `Adapter.write` give.
@@ -161,25 +171,20 @@ public final class Generator: @unchecked Sendable {
         if memoryLimit == 0, !AdapterStream.takes(layout, format, options: options) {
             return try generate(request, sample, progress).write(to: path, format: format, options: options)
         }
-        let draw = try Draw(request, self)
+        let draw = try Request(request, self)
         let memory = try streamMemory(draw.sampling, limit: memoryLimit)
         let watch = Watch(progress, samples: 1)
         let stream = try AdapterStream(layout: layout, options: options)
         var made = Made()
-        var modules: ModuleStream?
+        var modules: (any ModuleStream)?
         try stream.write(to: path, format: format) { () throws(LoragenError) in
             ["loragen.origin": try origin(made, draw, request, sample)]
         } modules: { () throws(LoragenError) in
-            if modules == nil {
-                let vector = try model.stream(
-                    condition: draw.condition, random: draw.random(sample), sampling: draw.sampling, memory: memory,
-                    progress: { (step, steps) throws(LoragenError) in try watch.report(0, step, steps) })
-                modules = ModuleStream(vector, file.representation, group: draw.group)
-            }
-            guard let modules else { throw LoragenError(.internalError, "there is no stream of modules") }
-            let module = try modules.next()
-            made.squares += module.squaredNorms().reduce(0, +)
-            made.sketch = modules.sketch
+            // The file asks again and again; the first time the method begins.
+            if modules == nil { modules = try self.modules(sample, 0, draw, watch, memory: memory) }
+            guard let stream = modules else { throw LoragenError(.internalError, "there is no stream of modules") }
+            let module = try stream.next()
+            made.add(module, stream)
             return module
         }
         warn(of: made)
@@ -190,12 +195,17 @@ public final class Generator: @unchecked Sendable {
         var sketch = Sketch()
         /// `Σ‖scale · B · A‖²` over the modules.
         var squares = 0.0
+
+        mutating func add(_ module: Adapter, _ stream: any ModuleStream) {
+            squares += module.squaredNorms().reduce(0, +)
+            sketch = stream.sketch
+        }
     }
 
-    /// What is left of a limit for the method, 0 without one: a module is held in several forms, and the file has a buffer.
+    /// What is left of a limit for the method, 0 without one: the file has a buffer.
     private func streamMemory(_ sampling: Sampling?, limit: UInt64) throws(LoragenError) -> Int {
-        let writing = moduleBytes + (1 << 20)
-        let needed = writing + (model.streamMemory(sampling) ?? heldBytes(sampling))
+        let writing = 1 << 20
+        let needed = writing + model.streamMemory(sampling)
         try Memory.require(Double(needed), for: "an adapter of \(layout.valueCount) numbers")
         if limit == 0 { return 0 }
         guard UInt64(needed) <= limit else {
@@ -207,22 +217,12 @@ public final class Generator: @unchecked Sendable {
         return Int(clamping: limit) - writing
     }
 
-    /// Bytes that the largest module takes in all its forms.
-    private var moduleBytes: Int {
-        let largest = layout.modules.indices.map { layout.values(of: $0).count }.max() ?? 0
-        return 6 * 4 * largest + file.representation.space.decodingMemory
-    }
-
-    /// Bytes that making one vector at once and turning it into modules holds. Layouts have at most 2^32 numbers, spaces too.
-    private func heldBytes(_ sampling: Sampling?) -> Int {
-        6 * 4 * file.size.values + model.sampleMemory + (model.streamMemory(sampling) ?? 0) + moduleBytes
-    }
-
     /// A request that was checked.
-    struct Draw {
+    struct Request {
         /// As it was asked for, and standardised.
         let asked: [Float]
-        let condition: Tensor<Float>
+        let features: Tensor<Float>
+        let target: Layout
         let sampling: Sampling?
         let group: Int32
         let seed: UInt64
@@ -231,14 +231,16 @@ public final class Generator: @unchecked Sendable {
         init(_ request: GenerationRequest, _ generator: Generator) throws(LoragenError) {
             asked = try generator.checkedCondition(request)
             sampling = try generator.checkedSampling(request)
-            condition = generator.file.conditionScale([asked])
-            guard condition.isFinite else {
+            features = generator.file.conditionScale([asked])
+            guard features.isFinite else {
                 throw LoragenError(
                     .nonFinite, "the condition is too far from the trained ones: standardised, it is not finite")
             }
-            group = try generator.group(of: condition)
+            target = request.target ?? generator.layout
+            if request.target != nil { try generator.model.check(target: target) }
+            group = try generator.group(of: features)
             seed = request.seed
-            distance = generator.distance(of: condition)
+            distance = generator.distance(of: features)
             generator.warn(of: asked, distance)
         }
 
@@ -333,7 +335,7 @@ public final class Generator: @unchecked Sendable {
                     .invalidArgument,
                     "steps is \(steps); expected 1 to \(limit), the steps of this generator's noise schedule")
             }
-            guard !(sampling.sampler is DDPM) || steps == limit else {
+            guard !sampling.sampler.takesAllSteps || steps == limit else {
                 throw LoragenError(
                     .invalidArgument,
                     "steps is \(steps), but \"\(DDPM.name)\" takes all \(limit) steps of the noise schedule; leave steps out, "

@@ -6,7 +6,7 @@ import Methods
 import Tensor
 
 /// What a generator file says of its training corpus, so that every generated adapter can say what it is near to.
-struct TrainingIndex: Sendable {
+package struct TrainingIndex: Sendable {
     var tasks: [String]
     /// Standardised, `[tasks, C]`.
     var conditions: Tensor<Float>
@@ -16,10 +16,21 @@ struct TrainingIndex: Sendable {
     var medianDistance: Double
     /// The smallest and the largest norm of a training adapter's updates, `√Σ‖ΔW‖²`; nil in older files.
     var norms: ClosedRange<Double>?
+
+    package init(
+        tasks: [String], conditions: Tensor<Float>, sketches: Tensor<Float>, medianDistance: Double,
+        norms: ClosedRange<Double>? = nil
+    ) {
+        self.tasks = tasks
+        self.conditions = conditions
+        self.sketches = sketches
+        self.medianDistance = medianDistance
+        self.norms = norms
+    }
 }
 
 /// A trained generator as one safetensors file: weights as tensors, everything else as JSON in its metadata.
-struct GeneratorFile {
+package struct GeneratorFile {
     static let format = "loragen.generator"
     static let version = "1"
 
@@ -34,6 +45,24 @@ struct GeneratorFile {
     var report: JSON
     var seed: UInt64
     var hash = ""
+
+    package init(
+        method: String, preset: String, settings: Settings, size: ProblemSize, conditionKind: ConditionKind,
+        conditionScale: ConditionScale, representation: Representation, index: TrainingIndex, report: JSON,
+        seed: UInt64, hash: String = ""
+    ) {
+        self.method = method
+        self.preset = preset
+        self.settings = settings
+        self.size = size
+        self.conditionKind = conditionKind
+        self.conditionScale = conditionScale
+        self.representation = representation
+        self.index = index
+        self.report = report
+        self.seed = seed
+        self.hash = hash
+    }
 
     // MARK: Writing
 
@@ -94,7 +123,7 @@ struct GeneratorFile {
     }
 
     /// Everything but the tensors. `digest` has seen the tensors and gives the hash.
-    func metadata(hash digest: inout SHA256) throws(LoragenError) -> [String: String] {
+    package func metadata(hash digest: inout SHA256) throws(LoragenError) -> [String: String] {
         var about: JSONObject = [
             "method": .string(method), "preset": .string(preset), "settings": .object(settings.values),
             "seed": .string(String(seed)), "layout": representation.layout.json,
@@ -191,9 +220,9 @@ struct GeneratorFile {
                 sketches: try reader.tensor("training.sketches", [tasks.count, Sketch.width]), medianDistance: distance,
                 norms: norms),
             report: try JSON.parse(reportText, source: "\(path), report"), seed: seed, hash: try string("hash"))
-        let entry = try MethodRegistry.entry(generator.method)
-        try checkModel(file, weightCount: try entry.weightCount(settings, size))
-        let model = try entry.make(settings, size, .none)
+        let plan = try MethodRegistry.entry(generator.method).plan(settings, size)
+        try checkModel(file, weightCount: plan.weightCount)
+        let model = try plan.make(representation, .none)
         var halves: [String: HalfMatrix] = [:]
         for (name, parameter) in model.module.namedFactors {
             guard let half = try reader.half("model." + name, parameter.shape) else { continue }

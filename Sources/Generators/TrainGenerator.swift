@@ -32,10 +32,6 @@ public func trainGenerator(
     if let text = options.settings { settings = try settings.overridden(by: text) }
     settings = try suited(settings, to: corpus)
     let entry = try MethodRegistry.entry(options.method)
-    var halvesWeights = false
-    if settings.values["weights"] != nil {
-        halvesWeights = try settings.choice("weights", ["float32", "bfloat16"]) == "bfloat16"
-    }
     let sources = corpus.sources
     try sources.check(writing: [path])
     try checkWritable(path)
@@ -52,9 +48,9 @@ public func trainGenerator(
     }
     let problem = try Problem(
         corpus, settings, streams: entry.streams, seed: options.seed, memoryLimit: options.memoryLimit)
-    let weights = try entry.weightCount(settings, problem.size)
-    try checkMemory(entry, weights, settings, problem, options)
-    let model = try entry.make(settings, problem.size, Random(seed: options.seed, stream: Streams.weights))
+    let plan = try entry.plan(settings, problem.size)
+    try checkMemory(plan, problem, options)
+    let model = try plan.make(problem.representation, Random(seed: options.seed, stream: Streams.weights))
     let checkpoint = try options.checkpoint.map { (path) throws(LoragenError) in
         Checkpoint(path: path, fingerprint: try fingerprint(problem, settings, options))
     }
@@ -65,7 +61,7 @@ public func trainGenerator(
     ).run()
     model.module.setTraining(false)
     // The report is then measured with the weights that the file will have.
-    if halvesWeights { model.module.halve() }
+    if plan.halvesWeights { model.module.halve() }
     let index = try trainingIndex(problem)
     let report = try Report(problem, model, method: options.method, medianDistance: index.medianDistance)
     try GeneratorFile(
@@ -93,17 +89,16 @@ private func checkWritable(_ path: String) throws(LoragenError) {
 /// Refuses what passes the caller's limit, or what the process can have: an allocation that fails, or the kernel's answer
 /// to one that succeeds, would end the host.
 private func checkMemory(
-    _ entry: MethodRegistry.Entry, _ weights: Int, _ settings: Settings, _ problem: Problem, _ options: TrainingOptions
+    _ plan: Plan, _ problem: Problem, _ options: TrainingOptions
 ) throws(LoragenError) {
     // Weights, gradient, two moments; average and best where there will be any. Statistics and, if they are kept, adapters
     // and vectors in single precision. What one step holds. In floating point, so that no size can overflow.
-    let hasAverage = (settings.values["ema"]?.double ?? 0) > 0
-    let copies = 4 + (hasAverage ? 1 : 0) + (problem.validation.count > 0 ? 1 : 0)
+    let copies = 4 + (plan.hasAverage ? 1 : 0) + (problem.validation.count > 0 ? 1 : 0)
     let numbers = Double(problem.corpus.entries.count) * Double(problem.size.values + problem.corpus.layout.valueCount)
-    let kept = problem.data.rows is TensorRows ? 16 * numbers : 0
+    let kept = problem.data.rows.held != nil ? 16 * numbers : 0
     let statistics = 4 * Double(problem.representation.normaliser.count)
-    let step = 4 * (try entry.workspace(settings, problem.size))
-    let needed = 4 * Double(copies) * Double(weights) + kept + statistics + step
+    let step = 4 * plan.workspace
+    let needed = 4 * Double(copies) * Double(plan.weightCount) + kept + statistics + step
     let what = "\(options.method), preset \"\(options.preset ?? "default")\""
     let advice = "; a smaller preset or smaller settings may fit"
     if options.memoryLimit > 0, needed > Double(options.memoryLimit) {

@@ -1,3 +1,4 @@
+import Adapters
 import NN
 import Tensor
 
@@ -34,9 +35,41 @@ public struct Sampling {
         self.steps = steps
         self.guidance = guidance
     }
+
+    /// A few deterministic steps, which rank weights as the full sampler does at a fraction of its cost.
+    public var quick: Sampling {
+        sampler.takesAllSteps ? Sampling(sampler: DDIM(), steps: 20, guidance: guidance) : self
+    }
 }
 
-/// A generator of normalised adapter vectors: a published method, or a baseline.
+/// One sample to be made.
+public struct Draw {
+    /// The sample's own.
+    public var random: Random
+    /// nil: the method's own.
+    public var sampling: Sampling?
+    /// The training task whose statistics the inverse needs; 0 unless they are per task.
+    public var group: Int32 = 0
+    /// Bytes that the stream of modules may hold beside the weights, at least `streamMemory`; 0 for no limit.
+    public var memory = 0
+    /// Told of evaluations that are done and of all.
+    public var progress: (Int, Int) throws(LoragenError) -> Void = { _, _ in }
+
+    public init(random: Random, sampling: Sampling? = nil) {
+        self.random = random
+        self.sampling = sampling
+    }
+}
+
+/// The modules of an adapter in the order of its layout, each made when it is asked for.
+public protocol ModuleStream: AnyObject {
+    /// The next module as an adapter of its own. Throws `.nonFinite` when its numbers are not finite.
+    func next() throws(LoragenError) -> Adapter
+    /// The digest of what has come so far, in the coordinates that the training adapters were digested in.
+    var sketch: Sketch { get }
+}
+
+/// A trained generator of adapters: a published method, or a baseline.
 public protocol Method: AnyObject {
     /// Every tensor that a trained generator keeps.
     var module: any Module<Float> { get }
@@ -48,48 +81,72 @@ public protocol Method: AnyObject {
     func evaluations(_ sampling: Sampling) -> Int
     /// Fits what has a closed form, and returns what has to be trained, in order.
     func stages(_ data: TrainingData) throws(LoragenError) -> [any TrainingStage]
-    /// One normalised vector `[1, values]` for a standardised condition `[1, conditions]`; `random` is the sample's own.
-    func vector(
-        condition: Tensor<Float>, random: Random, sampling: Sampling?, progress: (Int, Int) throws(LoragenError) -> Void
-    ) throws(LoragenError) -> Tensor<Float>
-    /// Bytes that `vector` holds beside the weights, some vectors and what `streamMemory` says.
-    var sampleMemory: Int { get }
-    /// The least bytes that `stream` holds beside the weights; nil for a method that makes a vector at once.
-    func streamMemory(_ sampling: Sampling?) -> Int?
-    /// What `vector` gives, in pieces, the same bytes. A method with a `streamMemory` holds no more than `memory` bytes
-    /// beside its weights, which is at least that; 0 is no limit.
-    func stream(
-        condition: Tensor<Float>, random: Random, sampling: Sampling?, memory: Int,
-        progress: @escaping (Int, Int) throws(LoragenError) -> Void
-    ) throws(LoragenError) -> any VectorStream
-    /// Vectors `[n, values]` for many conditions, row i with stream i: those of `vector`, up to rounding.
-    func vectors(conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?) throws(LoragenError) -> Tensor<Float>
+    /// Throws `.unsupported` for layouts that it cannot make, and says which ones it can.
+    func check(target: Layout) throws(LoragenError)
+    /// An adapter of the layout `target`, which was checked, for standardised features `[1, C]`.
+    func modules(
+        _ features: Tensor<Float>, target: Layout, _ draw: Draw
+    ) throws(LoragenError) -> any ModuleStream
+    /// Adapters for many features `[n, C]`, row i with stream i: those of `modules`, up to rounding, and quicker where a
+    /// method can. Asked for in order.
+    func batch(
+        _ features: Tensor<Float>, target: Layout, seed: UInt64
+    ) throws(LoragenError) -> (Int) throws(LoragenError) -> any ModuleStream
+    /// Bytes that making an adapter holds beside the weights, without a limit.
+    func memory(_ sampling: Sampling?) -> Int
+    /// The least bytes that `modules` holds.
+    func streamMemory(_ sampling: Sampling?) -> Int
 }
 
 extension Method {
-    public var sampleMemory: Int { 0 }
     public var stepLimit: Int { 1 }
     public func evaluations(_ sampling: Sampling) -> Int { 1 }
-    public func streamMemory(_ sampling: Sampling?) -> Int? { nil }
 
-    public func stream(
-        condition: Tensor<Float>, random: Random, sampling: Sampling?, memory: Int,
-        progress: @escaping (Int, Int) throws(LoragenError) -> Void
-    ) throws(LoragenError) -> any VectorStream {
-        WholeVector(try vector(condition: condition, random: random, sampling: sampling, progress: progress))
+    public func batch(
+        _ features: Tensor<Float>, target: Layout, seed: UInt64
+    ) throws(LoragenError) -> (Int) throws(LoragenError) -> any ModuleStream {
+        { (i) throws(LoragenError) in
+            try self.modules(
+                features.slice(axis: 0, i..<(i + 1)), target: target,
+                Draw(random: Random(seed: seed, stream: Streams.sampling + UInt64(i))))
+        }
+    }
+}
+
+/// What settings and the size of a problem fix, parsed once: nothing is allocated.
+public struct Plan {
+    /// Numbers that the trained method keeps.
+    public var weightCount: Int
+    /// About how many numbers a training holds besides its weights: activations of one batch, matrices of a fit.
+    public var workspace: Double
+    /// Whether a moving average of the weights is kept while they are trained.
+    public var hasAverage = false
+    /// Whether the file keeps linear layers in bf16.
+    public var halvesWeights = false
+    /// The method with fresh weights; `Random.none` when they are about to be loaded.
+    public var make: (Representation, Random) throws(LoragenError) -> any Method
+
+    /// Of a method that makes vectors.
+    public init(
+        weightCount: Int, workspace: Double, settings: Settings,
+        vectors make: @escaping (Random) throws(LoragenError) -> any VectorMethod
+    ) throws(LoragenError) {
+        self.weightCount = weightCount
+        self.workspace = workspace
+        hasAverage = settings.has("ema") ? try settings.number("ema", 0...0.999999) > 0 : false
+        halvesWeights =
+            settings.has("weights") ? try settings.choice("weights", ["float32", "bfloat16"]) == "bfloat16" : false
+        self.make = { (representation, random) throws(LoragenError) in
+            VectorGenerator(try make(random), representation)
+        }
     }
 
-    public func vectors(
-        conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?
-    ) throws(LoragenError) -> Tensor<Float> {
-        var rows: [Tensor<Float>] = []
-        for i in 0..<conditions.shape[0] {
-            rows.append(
-                try vector(
-                    condition: conditions.slice(axis: 0, i..<(i + 1)),
-                    random: Random(seed: seed, stream: Streams.sampling + UInt64(i)), sampling: sampling,
-                    progress: { _, _ throws(LoragenError) in }))
-        }
-        return Tensor.concatenate(rows, axis: 0)
+    public init(
+        weightCount: Int, workspace: Double,
+        make: @escaping (Representation, Random) throws(LoragenError) -> any Method
+    ) {
+        self.weightCount = weightCount
+        self.workspace = workspace
+        self.make = make
     }
 }

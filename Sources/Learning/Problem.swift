@@ -112,7 +112,10 @@ public struct Problem {
             skillOfStreams: { (predicted) throws(LoragenError) in
                 // Per-task statistics exist for training tasks only, so nothing held out can be generated.
                 guard !isPerTask, let meanError = validation.meanError else { return nil }
-                return 1 - (try productErrors(validation, representation, predicted).reduce(0, +)) / meanError
+                let errors = try productErrors(validation, representation) { (i) throws(LoragenError) in
+                    VectorModules(try predicted(i), representation, group: 0)
+                }
+                return 1 - errors.reduce(0, +) / meanError
             }, seed: seed, runs: runs, tasks: groups)
     }
 }
@@ -120,12 +123,12 @@ public struct Problem {
 /// Squared distances `Σ‖ΔŴ − ΔW‖²` of one predicted vector for each held-out adapter; `visit` sees every pair of modules.
 public func productErrors(
     _ heldOut: Problem.HeldOut, _ representation: Representation,
-    _ predicted: (Int) throws(LoragenError) -> any VectorStream,
+    _ predicted: (Int) throws(LoragenError) -> any ModuleStream,
     visit: (_ module: Int, _ made: Adapter, _ real: Adapter) -> Void = { _, _, _ in }
 ) throws(LoragenError) -> [Double] {
     var errors: [Double] = []
     for i in 0..<heldOut.count {
-        let made = ModuleStream(try predicted(i), representation, group: 0)
+        let made = try predicted(i)
         var error = 0.0
         for module in representation.layout.modules.indices {
             let (made, real) = (try made.next(), try heldOut.adapters.module(module, of: i))
@@ -144,7 +147,7 @@ extension Problem.HeldOut {
     ) throws(LoragenError) {
         meanErrors = [Double](repeating: 0, count: count)
         if count == 0 { return }
-        let mean = ModuleStream(CombinedRows(meanOf: 0..<rows.count, rows), representation, group: 0)
+        let mean = VectorModules(CombinedRows(meanOf: 0..<rows.count, rows), representation, group: 0)
         for module in representation.layout.modules.indices {
             let made = try mean.next()
             for i in 0..<count {

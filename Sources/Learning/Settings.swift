@@ -40,6 +40,9 @@ public struct Settings: Equatable, Sendable {
         return result
     }
 
+    /// Whether the method has such a setting.
+    public func has(_ name: String) -> Bool { values[name] != nil }
+
     public func integer(_ name: String, _ range: ClosedRange<Int>) throws(LoragenError) -> Int {
         guard let value = values[name]?.integer, range.contains(value) else {
             throw wrong(name, "a whole number from \(range.lowerBound) to \(range.upperBound)")

@@ -22,14 +22,14 @@ public struct TrainingData {
     /// All vectors, `[N, values]`.
     public var vectors: Tensor<Float> {
         get throws(LoragenError) {
-            if let held = rows as? TensorRows { return held.vectors }
+            if let held = rows.held { return held }
             return try rows.tensor()
         }
     }
 
     /// Some vectors, `[n, values]`.
     public func batch(_ indices: [Int32]) throws(LoragenError) -> Tensor<Float> {
-        if let held = rows as? TensorRows { return held.vectors.gather(indices) }
+        if let held = rows.held { return held.gather(indices) }
         return try rows.tensor(indices.map { Int($0) }, 0..<width)
     }
 

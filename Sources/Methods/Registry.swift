@@ -8,12 +8,8 @@ public enum MethodRegistry {
         let presets: [(name: String, settings: Settings)]
         /// Whether a training reads the vectors in batches; methods that do not need all of them at once.
         public var streams = false
-        /// Numbers that the trained method keeps, before any of them is allocated.
-        public let weightCount: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Int
-        /// About how many numbers a training holds besides its weights: activations of one batch, matrices of a fit.
-        public let workspace: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Double
-        /// The method with fresh weights; `Random.none` when they are about to be loaded.
-        public let make: @Sendable (Settings, ProblemSize, Random) throws(LoragenError) -> any Method
+        /// What settings and the size of a problem fix. Throws `.invalidArgument` for settings that make no method.
+        public let plan: @Sendable (Settings, ProblemSize) throws(LoragenError) -> Plan
     }
 
     static let entries: [Entry] = [CondPDiff.entry, RPG.entry] + baselineEntries

@@ -54,7 +54,7 @@ public struct Report {
     private static func baselines(_ problem: Problem) throws(LoragenError) -> [(name: String, method: any Method)] {
         var result: [(String, any Method)] = []
         // Their fits need all vectors at once.
-        guard problem.data.rows is TensorRows else { return result }
+        guard problem.data.rows.held != nil else { return result }
         for name in ["ridge", "ridge-pairs", "kernel-ridge"] {
             if problem.size.conditions == 0 { continue }
             // Time grows with the cube of the matrices that they solve.
@@ -62,31 +62,15 @@ public struct Report {
             let side = order.map { Ridge.rowCount(problem.size, order: $0) } ?? problem.size.examples
             if side > 4096 { continue }
             let settings = try MethodRegistry.settings(method: name, preset: "default")
-            let method = try MethodRegistry.entry(name).make(settings, problem.size, .none)
+            let method = try MethodRegistry.entry(name).plan(settings, problem.size).make(
+                problem.representation, .none)
             _ = try method.stages(problem.data)
             result.append((name, method))
         }
         return result
     }
 
-    private typealias Prediction = (Int) throws(LoragenError) -> any VectorStream
-
-    /// A method's vectors for some conditions: all at once where they are small, else one after the other.
-    private static func predictions(
-        _ model: any Method, _ conditions: Tensor<Float>, seed: UInt64, _ problem: Problem
-    ) throws(LoragenError) -> Prediction {
-        let count = conditions.shape[0]
-        if count * problem.size.values <= 1 << 24 {
-            let vectors = try model.vectors(conditions: conditions, seed: seed, sampling: nil)
-            return { i in WholeVector(vectors.slice(axis: 0, i..<(i + 1))) }
-        }
-        return { (i) throws(LoragenError) in
-            try model.stream(
-                condition: conditions.slice(axis: 0, i..<(i + 1)),
-                random: Random(seed: seed, stream: Streams.sampling + UInt64(i)), sampling: nil, memory: 0,
-                progress: { _, _ throws(LoragenError) in })
-        }
-    }
+    private typealias Prediction = (Int) throws(LoragenError) -> any ModuleStream
 
     private static func measure(
         _ heldOut: Problem.HeldOut, _ total: Double, _ problem: Problem, _ model: any Method, _ methodName: String,
@@ -98,14 +82,19 @@ public struct Report {
         }
         var skills: [Double] = []
         var ownErrors = [Double](repeating: 0, count: heldOut.count)
-        var measured: [MeasuredStream] = []
+        var measured: [MeasuredModules] = []
+        let representation = problem.representation
+        let target = representation.layout
+        func adapter(_ vector: any VectorStream) -> any ModuleStream {
+            VectorModules(vector, representation, group: 0)
+        }
         var norms = Norms(problem.representation.layout)
         for seed in seeds {
-            let predicted = try predictions(model, conditions, seed: seed, problem)
+            let predicted = try model.batch(conditions, target: target, seed: seed)
             let isFirst = seed == seeds[0]
             let found = try productErrors(heldOut, problem.representation) { (i) throws(LoragenError) in
                 guard isFirst else { return try predicted(i) }
-                measured.append(MeasuredStream(try predicted(i), rows))
+                measured.append(MeasuredModules(try predicted(i), rows, representation))
                 return measured[measured.count - 1]
             } visit: { module, made, real in
                 if isFirst { norms.add(module, made, real) }
@@ -123,27 +112,28 @@ public struct Report {
             // A baseline is not held against itself.
             if name != methodName, best.map({ value > $0.skill }) ?? true { best = (name, value, found) }
         }
-        try compare("mean") { _ in CombinedRows(meanOf: 0..<rows.count, rows) }
+        try compare("mean") { _ in adapter(CombinedRows(meanOf: 0..<rows.count, rows)) }
         if problem.size.conditions > 0 {
             try compare("nearest") { i in
-                CombinedRows(
-                    meanOf: nearestConditions(problem.data.conditions, conditions.slice(axis: 0, i..<(i + 1))), rows)
+                let near = nearestConditions(problem.data.conditions, conditions.slice(axis: 0, i..<(i + 1)))
+                return adapter(CombinedRows(meanOf: near, rows))
             }
         }
         for (name, method) in baselines {
-            try compare(name, try predictions(method, conditions, seed: 0, problem))
+            try compare(name, try method.batch(conditions, target: target, seed: 0))
         }
         let distances = measured.map(\.nearest)
         let medianOwn = median(distances.map(\.distance)) ?? 0
         // The nearest training adapter of each generated one, moved as far as the generated one is, in a random direction:
         // what a generator that copies would look like by its distances.
         let copies = try errors { i in
-            CombinedRows(
-                rows, [(distances[i].row, 1)], deviation: medianOwn / Double(rows.width).squareRoot(),
-                random: Random(seed: UInt64(i), stream: Streams.sampling))
+            adapter(
+                CombinedRows(
+                    rows, [(distances[i].row, 1)], deviation: medianOwn / Double(rows.width).squareRoot(),
+                    random: Random(seed: UInt64(i), stream: Streams.sampling)))
         }
         table["noisy-copy"] = .number(1 - copies.reduce(0, +) / total)
-        table["pca-gaussian"] = .number(1 - (try errors { gaussian(rows, $0) }).reduce(0, +) / total)
+        table["pca-gaussian"] = .number(1 - (try errors { adapter(gaussian(rows, $0)) }).reduce(0, +) / total)
 
         var result: JSONObject = [
             "tasks": JSON(Set(heldOut.tasks).count), "skill": .object(table),
@@ -152,8 +142,8 @@ public struct Report {
         if problem.size.conditions > 0, heldOut.count > 1 {
             // Each task is asked for with the next task's condition.
             let n = heldOut.count
-            let wrong = try predictions(
-                model, conditions.gather((0..<n).map { Int32(($0 + 1) % n) }), seed: 0, problem)
+            let wrong = try model.batch(
+                conditions.gather((0..<n).map { Int32(($0 + 1) % n) }), target: target, seed: 0)
             result["steeringMargin"] = .number((try errors(wrong).reduce(0, +) - ownErrors.reduce(0, +)) / total)
         }
         result["distanceToNearestTrainingAdapter"] = .object([

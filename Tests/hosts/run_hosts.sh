@@ -101,6 +101,7 @@ part "one allocation fails" env LD_PRELOAD="$work/failing.so" \
     python3 "$here/short_memory.py" "$generator" "$corpus" "$(fresh)" --failing 8
 part "guest" "$work/embedding" "$lib/libloragen.so.0" "$generator" "$corpus" "$(fresh)"
 part "C++ binding" "$work/binding" "$generator" "$corpus" "$(fresh)"
+part "bytes of generated adapters" python3 "$root/Tests/bytes/bytes.py" --quick
 part "Python binding" python3 -m pytest -q --tb=short -p no:cacheprovider "$root/bindings/python"
 if wanted rust; then
     part "Rust binding" cargo test --quiet --offline --manifest-path "$root/bindings/rust/Cargo.toml"

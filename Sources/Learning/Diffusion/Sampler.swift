@@ -6,6 +6,8 @@ import Tensor
 /// `denoise(x_t, t)` gives the model's estimate of `x_0`; samplers differ only in how they use it.
 public protocol Sampler: Sendable {
     static var name: String { get }
+    /// Whether it takes all steps of the schedule, whatever is asked for.
+    var takesAllSteps: Bool { get }
     /// How often the model is evaluated when `steps` are asked for.
     func evaluations(_ schedule: NoiseSchedule, _ steps: Int) -> Int
     /// - Parameters:
@@ -16,6 +18,10 @@ public protocol Sampler: Sendable {
         from start: Tensor<E>, schedule: NoiseSchedule, steps: Int, noise: (Int) -> Tensor<E>,
         denoise: (Tensor<E>, Int) throws(LoragenError) -> Tensor<E>
     ) throws(LoragenError) -> Tensor<E>
+}
+
+extension Sampler {
+    public var takesAllSteps: Bool { false }
 }
 
 /// The sampler of that name, nil if there is none.
@@ -34,6 +40,7 @@ public let samplerNames = [DDPM.name, DDIM.name, DPMSolver.name]
 /// Ancestral sampling over all timesteps (Ho et al. 2020, algorithm 2).
 public struct DDPM: Sampler {
     public static let name = "ddpm"
+    public var takesAllSteps: Bool { true }
     /// `β_t` for the variance ("fixed large", COND P-DIFF) instead of the posterior variance ("fixed small", p-diff).
     public var largeVariance = false
 

@@ -1,3 +1,4 @@
+import Adapters
 import Tensor
 
 /// A weighted sum of vectors, block by block, in double; with normal noise of some deviation if asked for.
@@ -35,18 +36,21 @@ public final class CombinedRows: VectorStream {
     }
 }
 
-/// Hands a vector through and measures how far it is from each row on the way.
-public final class MeasuredStream: VectorStream {
-    private let vector: any VectorStream
+/// Hands modules through and measures on the way how far their vector is from each row.
+public final class MeasuredModules: ModuleStream {
+    private let modules: any ModuleStream
     private let rows: any VectorRows
-    private var position = 0
-    /// Squared distances, as far as the vector has come.
-    private(set) var squares: [Double]
+    private let representation: Representation
+    private var module = 0
+    /// Squared distances, as far as the modules have come.
+    public private(set) var squares: [Double]
 
-    public init(_ vector: any VectorStream, _ rows: any VectorRows) {
-        (self.vector, self.rows) = (vector, rows)
+    public init(_ modules: any ModuleStream, _ rows: any VectorRows, _ representation: Representation) {
+        (self.modules, self.rows, self.representation) = (modules, rows, representation)
         squares = [Double](repeating: 0, count: rows.count)
     }
+
+    public var sketch: Sketch { modules.sketch }
 
     /// The nearest row and its distance.
     public var nearest: (row: Int, distance: Double) {
@@ -54,20 +58,25 @@ public final class MeasuredStream: VectorStream {
         return (least, squares.isEmpty ? 0 : squares[least].squareRoot())
     }
 
-    public func next() throws(LoragenError) -> Tensor<Float>? {
-        guard let piece = try vector.next() else { return nil }
-        let columns = position..<min(rows.width, position + piece.count)
-        position += piece.count
+    public func next() throws(LoragenError) -> Adapter {
+        let adapter = try modules.next()
+        let columns = representation.space.range(of: module)
+        var vector = try representation.space.encode(adapter, module: module)
+        module += 1
+        vector.withUnsafeMutableBufferPointer { x in
+            guard let base = x.baseAddress, x.count == columns.count else { return }
+            representation.normaliser.apply(to: base, columns, group: 0)
+        }
         for row in squares.indices {
             let other = try rows.tensor([row], columns)
-            squares[row] = piece.withUnsafeBufferPointer { x in
-                other.withUnsafeBufferPointer { y in
-                    var sum = squares[row]
-                    for j in 0..<columns.count { sum += (Double(x[j]) - Double(y[j])) * (Double(x[j]) - Double(y[j])) }
-                    return sum
+            squares[row] = other.withUnsafeBufferPointer { y in
+                var sum = squares[row]
+                for j in 0..<min(vector.count, y.count) {
+                    sum += (Double(vector[j]) - Double(y[j])) * (Double(vector[j]) - Double(y[j]))
                 }
+                return sum
             }
         }
-        return piece
+        return adapter
     }
 }

@@ -75,7 +75,7 @@ public struct Representation: Sendable {
         _ vector: Tensor<Float>, group: Int32, visit: (Adapter) throws(LoragenError) -> Void = { _ in },
         metadata: () throws(LoragenError) -> [String: String] = { [:] }
     ) throws(LoragenError) -> Adapter {
-        let modules = ModuleStream(WholeVector(vector), self, group: group)
+        let modules = VectorModules(WholeVector(vector), self, group: group)
         return try Adapter(layout: layout) { (target) throws(LoragenError) in
             for index in layout.modules.indices {
                 let module = try modules.next()

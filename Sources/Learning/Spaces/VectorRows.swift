@@ -6,6 +6,8 @@ public protocol VectorRows {
     var width: Int { get }
     /// Columns in ranges without gaps between them; reading a whole one costs less than reading its parts.
     var blocks: [Range<Int>] { get }
+    /// All of them where they are in memory, `[count, width]`.
+    var held: Tensor<Float>? { get }
     /// Puts some columns of a row into `target`, which has room for them.
     func read(
         _ row: Int, _ columns: Range<Int>, into target: UnsafeMutablePointer<Float>
@@ -13,6 +15,8 @@ public protocol VectorRows {
 }
 
 extension VectorRows {
+    public var held: Tensor<Float>? { nil }
+
     /// Some columns of some rows, `[rows, columns]`.
     public func tensor(_ rows: some Collection<Int>, _ columns: Range<Int>) throws(LoragenError) -> Tensor<Float> {
         try typed {
@@ -30,6 +34,7 @@ extension VectorRows {
 public struct TensorRows: VectorRows {
     let vectors: Tensor<Float>
     public let blocks: [Range<Int>]
+    public var held: Tensor<Float>? { vectors }
     public var count: Int { vectors.shape[0] }
     public var width: Int { vectors.shape[1] }
 

@@ -21,7 +21,7 @@ public final class WholeVector: VectorStream {
 
 /// Turns a normalised vector into the modules of an adapter, one after the other. Holds one piece of the vector and one
 /// module.
-public final class ModuleStream {
+public final class VectorModules: ModuleStream {
     private let vector: any VectorStream
     private let representation: Representation
     private let group: Int32

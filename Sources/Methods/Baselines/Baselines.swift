@@ -22,41 +22,47 @@ private func ridgeWorkspace(_ size: ProblemSize, order: Int) -> Double {
     return 4 * rows * Double(size.examples) + 8 * rows * rows + 6 * rows * Double(size.values)
 }
 
+private func entry(
+    _ name: String, weightCount: @escaping @Sendable (ProblemSize) -> Int,
+    workspace: @escaping @Sendable (ProblemSize) -> Double = { _ in 0 },
+    make: @escaping @Sendable (ProblemSize) -> any VectorMethod
+) -> MethodRegistry.Entry {
+    MethodRegistry.Entry(name: name, presets: presets()) { settings, size throws(LoragenError) in
+        try Plan(weightCount: weightCount(size), workspace: workspace(size), settings: settings) { _ in make(size) }
+    }
+}
+
 public let baselineEntries: [MethodRegistry.Entry] = [
-    .init(name: "mean", presets: presets()) { _, size throws(LoragenError) in
-        size.values
-    } workspace: { _, _ throws(LoragenError) in
-        0
-    } make: { _, size, _ throws(LoragenError) in
-        MeanMethod(size)
+    entry("mean") {
+        $0.values
+    } make: {
+        MeanMethod($0)
     },
-    .init(name: "nearest", presets: presets()) { _, size throws(LoragenError) in
-        size.examples * (size.values + size.conditions)
-    } workspace: { _, _ throws(LoragenError) in
-        0
-    } make: { _, size, _ throws(LoragenError) in
-        NearestMethod(size)
+    entry("nearest") {
+        $0.examples * ($0.values + $0.conditions)
+    } make: {
+        NearestMethod($0)
     },
-    .init(name: "ridge", presets: presets()) { _, size throws(LoragenError) in
-        Ridge.weightCount(size, order: 1)
-    } workspace: { _, size throws(LoragenError) in
-        ridgeWorkspace(size, order: 1)
-    } make: { _, size, _ throws(LoragenError) in
-        RidgeMethod(size, order: 1)
+    entry("ridge") {
+        Ridge.weightCount($0, order: 1)
+    } workspace: {
+        ridgeWorkspace($0, order: 1)
+    } make: {
+        RidgeMethod($0, order: 1)
     },
-    .init(name: "ridge-pairs", presets: presets()) { _, size throws(LoragenError) in
-        Ridge.weightCount(size, order: 2)
-    } workspace: { _, size throws(LoragenError) in
-        ridgeWorkspace(size, order: 2)
-    } make: { _, size, _ throws(LoragenError) in
-        RidgeMethod(size, order: 2)
+    entry("ridge-pairs") {
+        Ridge.weightCount($0, order: 2)
+    } workspace: {
+        ridgeWorkspace($0, order: 2)
+    } make: {
+        RidgeMethod($0, order: 2)
     },
-    .init(name: "kernel-ridge", presets: presets()) { _, size throws(LoragenError) in
-        KernelRidge.weightCount(size)
-    } workspace: { _, size throws(LoragenError) in
-        KernelRidge.workspace(size)
-    } make: { _, size, _ throws(LoragenError) in
-        KernelRidgeMethod(size)
+    entry("kernel-ridge") {
+        KernelRidge.weightCount($0)
+    } workspace: {
+        KernelRidge.workspace($0)
+    } make: {
+        KernelRidgeMethod($0)
     },
     .init(
         name: "mlp",
@@ -64,16 +70,15 @@ public let baselineEntries: [MethodRegistry.Entry] = [
             "width": 256, "layers": 2, "steps": 4000, "batch": 64, "rate": 1e-3, "weightDecay": 1e-2, "patience": 10,
         ]), streams: true
     ) { settings, size throws(LoragenError) in
-        try MLPMethod.weightCount(settings, size)
-    } workspace: { settings, size throws(LoragenError) in
-        try MLPMethod.workspace(settings, size)
-    } make: { settings, size, random throws(LoragenError) in
-        try MLPMethod(settings, size, random)
+        try Plan(
+            weightCount: MLPMethod.weightCount(settings, size), workspace: MLPMethod.workspace(settings, size),
+            settings: settings
+        ) { (random) throws(LoragenError) in try MLPMethod(settings, size, random) }
     },
 ]
 
 /// A baseline that has a closed form and does not sample.
-protocol ClosedForm: Method {
+protocol ClosedForm: VectorMethod {
     func fit(_ data: TrainingData) throws(LoragenError)
     func predict(_ condition: Tensor<Float>) -> Tensor<Float>
 }

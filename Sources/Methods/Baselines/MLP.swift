@@ -3,7 +3,7 @@ import NN
 import Tensor
 
 /// Regression of the vector from the condition with a plain multi-layer perceptron.
-final class MLPMethod: Method, Module, TrainingStage {
+final class MLPMethod: VectorMethod, Module, TrainingStage {
     private let layers: [Linear<Float>]
     private let batch: Int
     private var data: TrainingData?

@@ -4,14 +4,12 @@ import Tensor
 
 /// COND P-DIFF: an autoencoder of adapter vectors and a diffusion model of its latents, given a condition
 /// (Jin et al. 2024, arXiv 2408.01415).
-final class CondPDiff: Method, Module {
+final class CondPDiff: VectorMethod, Module {
     static let entry = MethodRegistry.Entry(name: "cond-pdiff", presets: presets) {
         settings, size throws(LoragenError) in
-        try weightCount(settings, size)
-    } workspace: { settings, size throws(LoragenError) in
-        try workspace(settings, size)
-    } make: { settings, size, random throws(LoragenError) in
-        try CondPDiff(settings, size, random)
+        try Plan(
+            weightCount: weightCount(settings, size), workspace: workspace(settings, size), settings: settings
+        ) { (random) throws(LoragenError) in try CondPDiff(settings, size, random) }
     }
 
     let autoencoder: any Autoencoder<Float>
@@ -65,11 +63,7 @@ final class CondPDiff: Method, Module {
 
     func stages(_ data: TrainingData) throws(LoragenError) -> [any TrainingStage] {
         var stages: [any TrainingStage] = []
-        if let principal = autoencoder as? PrincipalAutoencoder {
-            try principal.fit(try data.vectors)
-        } else {
-            stages.append(try AutoencoderStage(self, data, settings))
-        }
+        if try !autoencoder.solve(data.vectors) { stages.append(try AutoencoderStage(self, data, settings)) }
         stages.append(try DiffusionStage(self, data, settings))
         return stages
     }
@@ -124,27 +118,14 @@ final class CondPDiff: Method, Module {
         conditions: Tensor<Float>, start: Tensor<Float>, sampling: Sampling,
         progress: (Int, Int) throws(LoragenError) -> Void = { _, _ in }, noise: (Int) -> Tensor<Float>
     ) throws(LoragenError) -> Tensor<Float> {
-        let steps = evaluations(sampling)
-        let n = conditions.shape[0]
         let condition = conditionCount > 0 ? conditions : nil
-        let isGuided = conditionCount > 0 && sampling.guidance != 1
-        var done = 0
-        let latents = try sampling.sampler.sample(
-            from: start, schedule: schedule, steps: sampling.steps, noise: noise
-        ) { (x: Tensor<Float>, t: Int) throws(LoragenError) in
-            try progress(done, steps)
-            done += 1
-            let times = [Int](repeating: t, count: n)
-            func clean(_ condition: Tensor<Float>?) -> Tensor<Float> {
-                let output = withoutGradients { denoiser(x, times: times, condition: condition) }
-                let clean = prediction.clean(
-                    from: output, at: x, signal: schedule.signal(t), noise: schedule.noise(t))
-                return clipsLatents ? clean.clamp(-1, 1) : clean
-            }
-            let conditional = clean(condition)
-            guard isGuided else { return conditional }
-            let free = clean(nil)
-            return free + (conditional - free) * sampling.guidance
+        let latents = try sampling.sample(
+            from: start, schedule: schedule, prediction: prediction,
+            isGuided: conditionCount > 0 && sampling.guidance != 1, evaluations: evaluations(sampling),
+            clip: clipsLatents ? -1...1 : nil, noise: noise, progress: progress
+        ) { x, t, isFree in
+            let times = [Int](repeating: t, count: conditions.shape[0])
+            return withoutGradients { denoiser(x, times: times, condition: isFree ? nil : condition) }
         }
         return withoutGradients { autoencoder.decode(latents / Double(latentScale.value.item)) }
     }

@@ -25,6 +25,11 @@ final class PrincipalAutoencoder: Autoencoder {
     func decode(_ z: Tensor<Float>) -> Tensor<Float> { z.matmul(components.value) }
     func loss(_ x: Tensor<Float>, random: Random) -> Tensor<Float> { mseLoss(decode(encode(x)), x) }
 
+    func solve(_ x: @autoclosure () throws(LoragenError) -> Tensor<Float>) throws(LoragenError) -> Bool {
+        try fit(try x())
+        return true
+    }
+
     /// Solves for the components of `x [N, D]`, whose mean is zero, through the smaller of `x·xᵀ` and `xᵀ·x`.
     func fit(_ x: Tensor<Float>) throws(LoragenError) {
         let x = x.inUnits().0

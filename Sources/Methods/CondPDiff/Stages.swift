@@ -66,7 +66,7 @@ final class DiffusionStage: TrainingStage {
         var scale = 1.0
         if latentDeviation > 0 {
             // Of the latents that move.
-            let moving = (model.autoencoder as? PrincipalAutoencoder)?.rank ?? raw.shape[1]
+            let moving = model.autoencoder.rank
             let deviation = (raw.sumOfSquares / Double(raw.shape[0] * max(1, moving))).squareRoot()
             scale = deviation > 0 ? latentDeviation / deviation : 1
         }
@@ -89,16 +89,13 @@ final class DiffusionStage: TrainingStage {
         }
         let x = signal * clean + noise * epsilon
         let output =
-            (model.denoiser as? ResidualDenoiser<Float>)?.run(x, times: times, condition: condition, random: random)
-            ?? model.denoiser(x, times: times, condition: condition)
+            model.denoiser.run(x, times: times, condition: condition, random: random)
         return mseLoss(
             output, model.prediction.target(clean: clean, epsilon: epsilon, signal: signal, noise: noise))
     }
 
     func validationSkill() throws(LoragenError) -> Double? {
-        guard var sampling = model.sampling, data.validationConditions.shape[0] > 0 else { return nil }
-        // A few deterministic steps rank the weights as the full sampler does, at a fraction of its cost.
-        if sampling.sampler is DDPM { sampling = Sampling(sampler: DDIM(), steps: 20, guidance: sampling.guidance) }
+        guard let sampling = model.sampling?.quick, data.validationConditions.shape[0] > 0 else { return nil }
         var random = Random(seed: data.seed, stream: Streams.sampling)
         let shape = [data.validationConditions.shape[0], model.autoencoder.latentCount]
         let vectors = try model.vectors(

@@ -52,24 +52,11 @@ extension RPG {
                 }
             }
         }
-        let steps = evaluations(sampling)
-        var done = 0
         func noise(_ step: Int) -> Tensor<Float> { normal(step + 1) }
-        return try sampling.sampler.sample(
-            from: normal(0), schedule: schedule, steps: sampling.steps, noise: noise
-        ) { (x: Tensor<Float>, t: Int) throws(LoragenError) in
-            try progress(done, steps)
-            done += 1
-            let time = ready.time(t)
-            func clean(_ context: Tensor<Float>) -> Tensor<Float> {
-                prediction.clean(
-                    from: infer(x, time, context), at: x, signal: schedule.signal(t), noise: schedule.noise(t))
-            }
-            let conditional = clean(context)
-            guard let free else { return conditional }
-            let unconditional = clean(free)
-            return unconditional + (conditional - unconditional) * sampling.guidance
-        }
+        return try sampling.sample(
+            from: normal(0), schedule: schedule, prediction: prediction, isGuided: free != nil,
+            evaluations: evaluations(sampling), noise: noise, progress: progress
+        ) { x, t, isFree in infer(x, ready.time(t), isFree ? free ?? context : context) }
     }
 
     var stepLimit: Int { schedule.count }

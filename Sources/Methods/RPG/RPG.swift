@@ -4,14 +4,13 @@ import Tensor
 
 /// RPG: a recurrent model gives each weight token a prototype, and a diffusion model that all tokens share draws each
 /// token given its prototype (Wang et al. 2025, arXiv 2501.11587).
-final class RPG: Method, Module {
+final class RPG: VectorMethod, Module {
     static let entry = MethodRegistry.Entry(name: "rpg", presets: presets, streams: true) {
         settings, size throws(LoragenError) in
-        try shape(settings, size).configuration.parameterCount + startCount(settings, size)
-    } workspace: { settings, size throws(LoragenError) in
-        try workspace(settings, size)
-    } make: { settings, size, random throws(LoragenError) in
-        try RPG(settings, size, random)
+        try Plan(
+            weightCount: shape(settings, size).configuration.parameterCount + startCount(settings, size),
+            workspace: workspace(settings, size), settings: settings
+        ) { (random) throws(LoragenError) in try RPG(settings, size, random) }
     }
 
     let network: RPGNetwork<Float>

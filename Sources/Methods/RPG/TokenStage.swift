@@ -98,12 +98,7 @@ final class TokenStage: TrainingStage {
         // Draws without a condition are not to hit held-out adapters.
         guard data.count > 0, model.configuration.conditions > 0, data.validationConditions.shape[0] > 0
         else { return nil }
-        var sampling = model.sampling
-        // A few deterministic steps rank the weights as the full sampler does, at a fraction of its cost.
-        if let own = sampling, own.sampler is DDPM {
-            sampling = Sampling(sampler: DDIM(), steps: 20, guidance: own.guidance)
-        }
         return try data.skill(
-            model.vectors(conditions: data.validationConditions, seed: data.seed, sampling: sampling))
+            model.vectors(conditions: data.validationConditions, seed: data.seed, sampling: model.sampling?.quick))
     }
 }

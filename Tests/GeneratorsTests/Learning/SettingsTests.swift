@@ -48,8 +48,9 @@ import Testing
                 let settings = try MethodRegistry.settings(method: entry.name, preset: preset.name)
                 _ = (try SpaceRegistry.space(settings), try Normaliser.Kind(settings))
                 let size = ProblemSize(values: 6000, conditions: 10, examples: 50)
-                #expect(try entry.weightCount(settings, size) > 0, "\(entry.name) \(preset.name)")
-                #expect(try entry.workspace(settings, size) >= 0)
+                let plan = try entry.plan(settings, size)
+                #expect(plan.weightCount > 0, "\(entry.name) \(preset.name)")
+                #expect(plan.workspace >= 0)
             }
         }
     }

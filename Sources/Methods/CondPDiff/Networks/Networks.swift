@@ -15,6 +15,15 @@ protocol Autoencoder<Scalar>: Module {
     /// The training forward pass with the preset's noise: mean squared error against the clean `x`. Batch norms work
     /// as `setTraining` has left them; a new network is in training.
     func loss(_ x: Tensor<Scalar>, random: Random) -> Tensor<Scalar>
+    /// Solves for the weights where there is a closed form; false where they have to be trained.
+    func solve(_ x: @autoclosure () throws(LoragenError) -> Tensor<Scalar>) throws(LoragenError) -> Bool
+    /// Coordinates of a latent that are not always zero.
+    var rank: Int { get }
+}
+
+extension Autoencoder {
+    func solve(_ x: @autoclosure () throws(LoragenError) -> Tensor<Scalar>) -> Bool { false }
+    var rank: Int { latentCount }
 }
 
 extension Tensor {

@@ -49,7 +49,7 @@ private func settings(_ change: String = "") throws -> String {
     }
 
     private func leastMemory(_ path: String, _ guidance: Float) throws -> UInt64? {
-        let model = try GeneratorFile.read(path: path).model
+        let model = try #require(try GeneratorFile.read(path: path).model as? VectorGenerator).vectors
         var sampling = model.sampling
         sampling?.guidance = Double(guidance)
         return model.streamMemory(sampling).map { UInt64($0) }
@@ -58,7 +58,7 @@ private func settings(_ change: String = "") throws -> String {
     @Test func `the limit decides how many tokens are denoised at once`() throws {
         let change = #""recurrence": "mamba", "denoiser": "convolution""#
         let path = try Trained.path("rpg", settings: settings(change))
-        let model = try #require(try GeneratorFile.read(path: path).model as? RPG)
+        let model = try #require((try GeneratorFile.read(path: path).model as? VectorGenerator)?.vectors as? RPG)
         let least = try #require(model.streamMemory(nil))
         func pieces(_ memory: Int) throws -> [Int] {
             let stream = TokenStream(
@@ -87,7 +87,7 @@ private func settings(_ change: String = "") throws -> String {
             if isLinear { #expect(type == .bf16, "\(name)") }
         }
         #expect(types.contains { $0.1 == .f32 })
-        let model = try #require(try GeneratorFile.read(path: path).model as? RPG)
+        let model = try #require((try GeneratorFile.read(path: path).model as? VectorGenerator)?.vectors as? RPG)
         #expect(model.module.namedFactors.allSatisfy { $0.parameter.half != nil })
         let ask = request(bits: "10110") { $0.seed = 3 }
         let (a, b) = (try float.generate(ask)[0].copyValues(), try half.generate(ask)[0].copyValues())

@@ -49,7 +49,7 @@ let tinyRPG = """
                     "start": "none",
                 ]
                 let model = try Self.model("default", change)
-                let counted = try RPG.entry.weightCount(Self.settings("default", change), Self.size)
+                let counted = try RPG.entry.plan(Self.settings("default", change), Self.size).weightCount
                 #expect(model.network.parameterCount == counted)
             }
         }

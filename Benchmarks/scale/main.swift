@@ -1,6 +1,9 @@
 import Adapters
+import Files
+import Formats
 import Generators
 import Glibc
+import Learning
 import Tensor
 
 // One measurement a process, so that its peak of memory is its own; Benchmarks/scale.py runs them and draws the result.
