@@ -4,7 +4,8 @@ import Testing
 
 @testable import Tensor
 
-/// What is one for the whole process (thread count, instruction set): these tests change it, so they run one by one.
+/// What is one for the whole process. Tests that change the thread count run one by one; those that force an instruction
+/// set have a process of their own, since other tests compare bytes meanwhile.
 @Suite("Threads and instruction sets", .serialized) struct ProcessTests {
     /// Operators on sizes that are cut into several chunks.
     static func largeResults() -> [[UInt32]] {
@@ -63,68 +64,68 @@ import Testing
     }
 
     @Test("bf16 products are within 1e-2 of f32 on each instruction set, native or widened")
-    func halves() {
-        let best = lk_level_in_use()
-        defer { lk_force_level(best) }
-        var random = Random(seed: 31)
-        let (x, weight): (Tensor<Float>, Tensor<Float>) = (random.normal([7, 133]), random.normal([45, 133]))
-        let exact = linear(x.converted(to: Double.self), weight: weight.converted())
-        for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
-            let error = relativeError(HalfMatrix(weight)(x), exact)
-            #expect(error < 1e-2 && error > 1e-4, "\(level): \(error)")
+    func halves() async {
+        await #expect(processExitsWith: .success) {
+            var random = Random(seed: 31)
+            let (x, weight): (Tensor<Float>, Tensor<Float>) = (random.normal([7, 133]), random.normal([45, 133]))
+            let exact = linear(x.converted(to: Double.self), weight: weight.converted())
+            for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
+                let error = relativeError(HalfMatrix(weight)(x), exact)
+                #expect(error < 1e-2 && error > 1e-4, "\(level): \(error)")
+            }
         }
     }
 
     @Test("Each instruction set agrees with the portable one, value and gradients")
-    func levels() {
-        let best = lk_level_in_use()
-        defer { lk_force_level(best) }
-        #expect(lk_force_level(LK_PORTABLE))
-        let portable = Operator.allCases.map { valueAndGradients($0, $0.inputs(Float.self, seed: 8)) }
-        let portable64 = Operator.allCases.map { valueAndGradients($0, $0.inputs(Double.self, seed: 8)) }
-        for level in [LK_AVX2, LK_AVX512] where lk_force_level(level) {
-            for (i, op) in Operator.allCases.enumerated() {
-                let (value, gradients) = valueAndGradients(op, op.inputs(Float.self, seed: 8))
-                #expect(relativeError(value, portable[i].0) < 2e-6, "\(op)")
-                for (a, b) in zip(gradients, portable[i].1) { #expect(relativeError(a, b) < 1e-5, "\(op)") }
-                let wide = valueAndGradients(op, op.inputs(Double.self, seed: 8))
-                for (a, b) in zip([wide.0] + wide.1, [portable64[i].0] + portable64[i].1) {
-                    #expect(relativeError(a, b) < 1e-13, "\(op) in Double")
+    func levels() async {
+        await #expect(processExitsWith: .success) {
+            #expect(lk_force_level(LK_PORTABLE))
+            let portable = Operator.allCases.map { valueAndGradients($0, $0.inputs(Float.self, seed: 8)) }
+            let portable64 = Operator.allCases.map { valueAndGradients($0, $0.inputs(Double.self, seed: 8)) }
+            for level in [LK_AVX2, LK_AVX512] where lk_force_level(level) {
+                for (i, op) in Operator.allCases.enumerated() {
+                    let (value, gradients) = valueAndGradients(op, op.inputs(Float.self, seed: 8))
+                    #expect(relativeError(value, portable[i].0) < 2e-6, "\(op)")
+                    for (a, b) in zip(gradients, portable[i].1) { #expect(relativeError(a, b) < 1e-5, "\(op)") }
+                    let wide = valueAndGradients(op, op.inputs(Double.self, seed: 8))
+                    for (a, b) in zip([wide.0] + wide.1, [portable64[i].0] + portable64[i].1) {
+                        #expect(relativeError(a, b) < 1e-13, "\(op) in Double")
+                    }
                 }
             }
         }
     }
 
     @Test("Normal and uniform numbers have the same bytes on every instruction set")
-    func randomBytes() {
-        let best = lk_level_in_use()
-        defer { lk_force_level(best) }
-        var drawn: [[Double]] = []
-        for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
-            var random = Random(seed: 6, stream: 1)
-            let normal: Tensor<Double> = random.normal([10_001])
-            let uniform: Tensor<Double> = random.uniform([1001])
-            drawn.append(normal.values + uniform.values)
+    func randomBytes() async {
+        await #expect(processExitsWith: .success) {
+            var drawn: [[Double]] = []
+            for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
+                var random = Random(seed: 6, stream: 1)
+                let normal: Tensor<Double> = random.normal([10_001])
+                let uniform: Tensor<Double> = random.uniform([1001])
+                drawn.append(normal.values + uniform.values)
+            }
+            let same = drawn.allSatisfy { $0 == drawn[0] }
+            #expect(same)
         }
-        let same = drawn.allSatisfy { $0 == drawn[0] }
-        #expect(same)
     }
 
     @Test("Every length up to three vectors is handled on every instruction set")
-    func lengths() {
-        let best = lk_level_in_use()
-        defer { lk_force_level(best) }
-        for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
-            for n in 1...50 {
-                var random = Random(seed: UInt64(n))
-                let x: Tensor<Float> = random.normal([n])
-                let wide = x.converted(to: Double.self)
-                #expect(relativeError(x.tanh() + x * 2, wide.tanh() + wide * 2) < 1e-6)
-                #expect((x.sum().item - Float(wide.values.reduce(0, +))).magnitude < 1e-5)
-                #expect(relativeError(x.softmax(), wide.softmax()) < 1e-6)
-                #expect(relativeError(layerNorm(x), layerNorm(wide)) < 3e-5)
-                let rows: Tensor<Float> = random.normal([3, n])
-                #expect(relativeError(rows.sum(axes: [0]), rows.converted(to: Double.self).sum(axes: [0])) < 1e-6)
+    func lengths() async {
+        await #expect(processExitsWith: .success) {
+            for level in [LK_PORTABLE, LK_AVX2, LK_AVX512] where lk_force_level(level) {
+                for n in 1...50 {
+                    var random = Random(seed: UInt64(n))
+                    let x: Tensor<Float> = random.normal([n])
+                    let wide = x.converted(to: Double.self)
+                    #expect(relativeError(x.tanh() + x * 2, wide.tanh() + wide * 2) < 1e-6)
+                    #expect((x.sum().item - Float(wide.values.reduce(0, +))).magnitude < 1e-5)
+                    #expect(relativeError(x.softmax(), wide.softmax()) < 1e-6)
+                    #expect(relativeError(layerNorm(x), layerNorm(wide)) < 3e-5)
+                    let rows: Tensor<Float> = random.normal([3, n])
+                    #expect(relativeError(rows.sum(axes: [0]), rows.converted(to: Double.self).sum(axes: [0])) < 1e-6)
+                }
             }
         }
     }
