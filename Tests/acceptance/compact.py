@@ -31,7 +31,7 @@ from loragen import tune  # noqa: E402
 warnings.filterwarnings("ignore")
 transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(2)
-TOKENS = torch.tensor([[1, 5, 9, 33, 2, 60, 41]])
+TOKENS = torch.tensor([[1, 5, 9, 33, 2, 70, 41]])  # as in llama.py
 TARGETS = ["q_proj", "v_proj", "up_proj", "down_proj"]
 failed = 0
 
@@ -112,6 +112,8 @@ def llama_cpp(folder, wanted):
     llama.write_base(fresh(folder / "llama"), str(base), "llama", True)
     run("expand", folder / "svfit-8.compact.safetensors", "--basis", folder / "svfit-8.basis.safetensors", "-o", out,
         "--base", base)
+    before = logits(fresh(folder / "llama"))
+    check("llama.cpp: base", relative(torch.from_numpy(llama.host(str(base))), before), 1e-4)
     check("svfit, r = 8: llama.cpp", relative(torch.from_numpy(llama.host(str(base), str(out))), wanted), 1e-3)
 
 
