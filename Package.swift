@@ -35,6 +35,9 @@ let openBLAS: [LinkerSetting] = [
 // Python's regular expressions; its interpreter alone is used, never the compiler to machine code.
 let pcre2: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-l:libpcre2-8.a"])]
 
+// Unicode's tables for tokenizers.
+let utf8proc: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-l:libutf8proc.a"])]
+
 let package = Package(
     name: "loragen",
     products: [
@@ -48,6 +51,7 @@ let package = Package(
     targets: [
         .target(name: "COpenBLAS", cSettings: strictC, linkerSettings: openBLAS),
         .target(name: "CPCRE2", cSettings: strictC, linkerSettings: pcre2),
+        .target(name: "Cutf8proc", cSettings: strictC, linkerSettings: utf8proc),
         .target(
             name: "CKernels", exclude: ["README.md"],
             cSettings: strictC + [.unsafeFlags(["-O3", "-gdwarf-4"])],
@@ -60,6 +64,7 @@ let package = Package(
         .target(name: "Adapters", dependencies: ["Files", "COpenBLAS"], swiftSettings: strict),
         .target(name: "Formats", dependencies: ["Adapters", "COpenBLAS", "CPCRE2", "COnnxABI"], swiftSettings: strict),
         .target(name: "Hosts", dependencies: ["Formats"], swiftSettings: strict),
+        .target(name: "Encoders", dependencies: ["Files", "NN", "CPCRE2", "Cutf8proc"], swiftSettings: strict),
         .target(name: "Conditions", dependencies: ["Files"], swiftSettings: strict),
         .target(name: "Learning", dependencies: ["Conditions", "Hosts", "NN"], swiftSettings: strict),
         .target(name: "Methods", dependencies: ["Learning"], swiftSettings: strict),
@@ -68,7 +73,8 @@ let package = Package(
         .systemLibrary(name: "CLoragen", path: "include"),
         .target(name: "CAPISupport", cSettings: strictC + [.unsafeFlags(["-gdwarf-4"])]),
         .target(
-            name: "CAPI", dependencies: ["CLoragen", "CAPISupport", "Generators", "Hosts"], swiftSettings: strict),
+            name: "CAPI", dependencies: ["CLoragen", "CAPISupport", "Encoders", "Generators", "Hosts"],
+            swiftSettings: strict),
         .target(name: "loragen", dependencies: ["CAPI"], exclude: ["exports.map"], linkerSettings: libraryFlags),
         // Opened by dlopen when ONNX is asked for. Swift's linker driver is used, but nothing of Swift is linked in:
         // -nostartfiles leaves its start-up object out, and with it the only reference to the runtime.
@@ -96,6 +102,7 @@ let package = Package(
         .testTarget(name: "NNTests", dependencies: ["NN"]),
         // The floors from Files to Hosts, and those from Conditions to Generators, in folders of their names.
         .testTarget(name: "AdaptersTests", dependencies: ["Hosts"], exclude: ["Golden"]),
+        .testTarget(name: "EncodersTests", dependencies: ["Encoders"], exclude: ["Golden"]),
         .testTarget(name: "GeneratorsTests", dependencies: ["Generators"]),
         .testTarget(name: "CAPITests", dependencies: ["CLoragen", "CAPI", "CAPISupport"]),
     ],
