@@ -4,7 +4,8 @@ import Testing
 /// The floors of docs/architecture.md: a module imports only modules that stand before it.
 @Suite struct FloorsTests {
     static let floors = [
-        ["COpenBLAS", "CKernels", "CPCRE2", "Cutf8proc", "COnnxABI"], ["Tensor"], ["NN"], ["Files"], ["Adapters"], ["Formats"],
+        ["COpenBLAS", "CKernels", "CPCRE2", "Cutf8proc", "COnnxABI"], ["Tensor"], ["NN"], ["Files"], ["Adapters"],
+        ["Formats"],
         ["Hosts"],
         ["Encoders"], ["Conditions"], ["Learning"], ["Methods"], ["Reports"], ["Generators"],
         ["CLoragen", "CAPISupport"], ["CAPI"], ["loragen", "loragen-cli"],
