@@ -38,6 +38,14 @@ let pcre2: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-l:libpcre2-8.a"])]
 // Unicode's tables for tokenizers.
 let utf8proc: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-l:libutf8proc.a"])]
 
+// Pictures. Debian's libpng.a reads stderr by its place, which a shared library cannot have (CImages/images.c).
+let imageLibraries: [LinkerSetting] = [
+    .unsafeFlags([
+        "-Xlinker", "--wrap=stderr", "-Xlinker", "-l:libpng16.a", "-Xlinker", "-l:libjpeg.a", "-Xlinker",
+        "-l:libwebpdemux.a", "-Xlinker", "-l:libwebp.a", "-Xlinker", "-l:libz.a",
+    ])
+]
+
 let package = Package(
     name: "loragen",
     products: [
@@ -53,6 +61,8 @@ let package = Package(
         .target(name: "CPCRE2", cSettings: strictC, linkerSettings: pcre2),
         .target(name: "Cutf8proc", cSettings: strictC, linkerSettings: utf8proc),
         .target(
+            name: "CImages", cSettings: strictC + [.unsafeFlags(["-O3", "-gdwarf-4"])], linkerSettings: imageLibraries),
+        .target(
             name: "CKernels", exclude: ["README.md"],
             cSettings: strictC + [.unsafeFlags(["-O3", "-gdwarf-4"])],
             linkerSettings: [.linkedLibrary("m")]),
@@ -64,7 +74,8 @@ let package = Package(
         .target(name: "Adapters", dependencies: ["Files", "COpenBLAS"], swiftSettings: strict),
         .target(name: "Formats", dependencies: ["Adapters", "COpenBLAS", "CPCRE2", "COnnxABI"], swiftSettings: strict),
         .target(name: "Hosts", dependencies: ["Formats"], swiftSettings: strict),
-        .target(name: "Encoders", dependencies: ["Files", "NN", "CPCRE2", "Cutf8proc"], swiftSettings: strict),
+        .target(
+            name: "Encoders", dependencies: ["Files", "NN", "CImages", "CPCRE2", "Cutf8proc"], swiftSettings: strict),
         .target(name: "Conditions", dependencies: ["Files"], swiftSettings: strict),
         .target(name: "Learning", dependencies: ["Conditions", "Hosts", "NN"], swiftSettings: strict),
         .target(name: "Methods", dependencies: ["Learning"], swiftSettings: strict),
@@ -120,6 +131,8 @@ if Context.environment["LORAGEN_BENCHMARKS"] != nil {
         .executableTarget(
             name: "bench-safetensors", dependencies: ["Adapters"], path: "Benchmarks/safetensors/bench",
             swiftSettings: strict),
+        .executableTarget(
+            name: "pictures", dependencies: ["Encoders"], path: "Tests/acceptance/pictures", swiftSettings: strict),
     ]
 }
 

@@ -11,6 +11,7 @@ apt_packages=(
     libopenblas-serial-dev          # linear algebra, linked in statically
     libpcre2-dev                    # Python's regular expressions, linked in statically
     libutf8proc-dev                 # Unicode's tables for tokenizers, linked in statically
+    libpng-dev libjpeg62-turbo-dev libwebp-dev zlib1g-dev # pictures, linked in statically
     libonnx-dev libprotobuf-dev     # the ONNX writer, a library of its own
     gcc g++ binutils pkg-config     # C and C++ hosts, checks of the library
     python3 python3-venv python3-dev # the Python host; the demo's host applies adapters in ONNX Runtime

@@ -30,6 +30,9 @@ public struct PictureOptions: Sendable, Equatable {
     public var pixelLimit = 178_956_970
 
     public init() {}
+
+    /// The limit, where no number of bytes or of rows can overflow.
+    var effectiveLimit: Int { min(pixelLimit, 1 << 31) }
 }
 
 extension Picture {
@@ -52,12 +55,13 @@ extension Picture {
         let orientation = options.upright ? Orientation(file: file) : .upright
         let copies = orientation == .upright ? 1.0 : 2
         try Memory.require(
-            3 * copies * Double(width) * Double(height) + header.scratch, for: "\(name): its \(width) x \(height) pixels")
+            3 * copies * Double(width) * Double(height) + header.scratch,
+            for: "\(name): its \(width) x \(height) pixels")
         var message = [CChar](repeating: 0, count: Int(CIMAGES_MESSAGE))
-        var (status, header2) = (Int32(CIMAGES_OK), header)
+        var (status, read) = (Int32(CIMAGES_OK), header)
         let pixels = [UInt8](unsafeUninitializedCapacity: 3 * width * height) { buffer, count in
             status = cimages_decode(
-                file.baseAddress, file.count, &header2, options.transparency == .onWhite, buffer.baseAddress, &message)
+                file.baseAddress, file.count, &read, options.transparency == .onWhite, buffer.baseAddress, &message)
             count = status == CIMAGES_OK ? 3 * width * height : 0
         }
         try Self.check(status, message, name)
@@ -69,10 +73,11 @@ extension Picture {
     public init(
         rgb: UnsafeRawBufferPointer, width: Int, height: Int, stride: Int, options: PictureOptions = .init()
     ) throws(LoragenError) {
-        guard width > 0, height > 0, width <= options.pixelLimit / height else {
+        guard width > 0, height > 0, width <= options.effectiveLimit / height else {
             throw LoragenError(
                 .invalidArgument,
-                "a picture of \(width) x \(height) pixels; expected at least 1 x 1 and at most \(options.pixelLimit) in all")
+                "a picture of \(width) x \(height) pixels; expected at least 1 x 1 and at most \(options.effectiveLimit) in all"
+            )
         }
         let (before, overflow) = stride.multipliedReportingOverflow(by: height - 1)
         guard !overflow, stride >= 3 * width, 3 * width <= rgb.count, before <= rgb.count - 3 * width else {
@@ -101,10 +106,10 @@ extension Picture {
         guard header.width > 0, header.height > 0 else {
             throw LoragenError(.format, "\(name): a picture of \(header.width) x \(header.height) pixels")
         }
-        guard UInt64(header.width) * UInt64(header.height) <= UInt64(clamping: options.pixelLimit) else {
+        guard UInt64(header.width) * UInt64(header.height) <= UInt64(clamping: options.effectiveLimit) else {
             throw LoragenError(
                 .unsupported,
-                "\(name): \(header.width) x \(header.height) pixels; at most \(options.pixelLimit) are read. Make it smaller, "
+                "\(name): \(header.width) x \(header.height) pixels; at most \(options.effectiveLimit) are read. Make it smaller, "
                     + "or raise the limit if you trust where it comes from")
         }
         return header

@@ -53,7 +53,7 @@ extension PictureProcessor {
         guard let object = json.object else {
             throw LoragenError(.format, "\(source): \(json.kind); expected an object")
         }
-        var reader = ProcessorReader(object: object, source: source)
+        let reader = ProcessorReader(object: object, source: source)
         let name = try reader.className()
         guard let defaults = Self.known[name] else {
             throw LoragenError(
@@ -116,7 +116,9 @@ private struct ProcessorReader {
 
     /// Steps that the classes share but that change pictures in ways that are not done here.
     func refuseOthers() throws(LoragenError) {
-        for name in ["do_pad", "do_thumbnail", "do_align_long_axis", "do_reduce_labels", "do_grayscale", "do_flip_channel_order"]
+        for name in [
+            "do_pad", "do_thumbnail", "do_align_long_axis", "do_reduce_labels", "do_grayscale", "do_flip_channel_order",
+        ]
         where object[name]?.bool == true {
             throw LoragenError(.unsupported, "\(source): \(name) is true, which is not implemented")
         }

@@ -27,6 +27,12 @@ public struct PictureProcessor: Sendable, Equatable {
     /// Height and width of what becomes of a picture. Throws `.unsupported` when that is too large.
     func shape(of picture: Picture) throws(LoragenError) -> (height: Int, width: Int) {
         let full = fullSize(of: picture)
+        guard max(full.height, full.width) <= Int(Int32.max) else {
+            throw LoragenError(
+                .unsupported,
+                "a picture of \(picture.width) x \(picture.height) would be resized to \(full.width) x \(full.height); "
+                    + "make it less narrow")
+        }
         let shape = crop.map { ($0[0], $0[1]) } ?? full
         guard shape.0 <= Self.pixelLimit / max(1, shape.1) else {
             throw LoragenError(

@@ -32,18 +32,36 @@ private struct Line {
         self.places = places
         bounds = [Int32](repeating: 0, count: 2 * places.count)
         weights = [Int32](repeating: 0, count: taps * places.count)
-        withFilter { filled in
-            cimages_fill(
-                Int32(filter.rawValue), UInt32(clamping: input), UInt32(clamping: output), places.lowerBound, filled)
+        bounds.withUnsafeMutableBufferPointer { bounds in
+            weights.withUnsafeMutableBufferPointer { weights in
+                var line = cimages_filter(
+                    count: places.count, taps: taps, bounds: bounds.baseAddress, weights: weights.baseAddress)
+                cimages_fill(
+                    Int32(filter.rawValue), UInt32(clamping: input), UInt32(clamping: output), places.lowerBound, &line)
+            }
         }
     }
 
-    mutating func withFilter(_ body: (UnsafeMutablePointer<cimages_filter>) -> Void) {
-        bounds.withUnsafeMutableBufferPointer { bounds in
-            weights.withUnsafeMutableBufferPointer { weights in
-                var filter = cimages_filter(
-                    count: places.count, taps: taps, bounds: bounds.baseAddress, weights: weights.baseAddress)
-                body(&filter)
+    /// Calls `body` for bands of some rows of the result, on several threads.
+    func apply(
+        bands rows: Int, _ result: inout [UInt8],
+        _ body: (UnsafePointer<cimages_filter>, Range<Int>, UnsafeMutablePointer<UInt8>) -> Void
+    ) {
+        let size = 16
+        bounds.withUnsafeBufferPointer { bounds in
+            weights.withUnsafeBufferPointer { weights in
+                result.withUnsafeMutableBufferPointer { result in
+                    guard let target = result.baseAddress else { return }
+                    // The passes read weights and bounds alone.
+                    var filter = cimages_filter(
+                        count: places.count, taps: taps, bounds: UnsafeMutablePointer(mutating: bounds.baseAddress),
+                        weights: UnsafeMutablePointer(mutating: weights.baseAddress))
+                    withUnsafePointer(to: &filter) { filter in
+                        Threads.parallelFor((rows + size - 1) / size) { band in
+                            body(filter, band * size..<min(rows, (band + 1) * size), target)
+                        }
+                    }
+                }
             }
         }
     }
@@ -57,57 +75,63 @@ private struct Line {
 }
 
 extension Picture {
-    /// The part `columns` x `rows` of the picture resized to width x height, as Pillow's `resize` computes it: across
-    /// first, rounded to 8 bits, then down; a side that keeps its length is not filtered. Only that part is computed, so a
-    /// narrow picture of great length costs no more than it shows.
+    /// The part `columns` x `rows` of the picture resized to width x height, as Pillow's `resize` computes it: one side
+    /// after the other, rounded to 8 bits in between; a side that keeps its length is not filtered. Only that part is
+    /// computed, so a narrow picture of great length costs no more than it shows.
     func resized(
         width newWidth: Int, height newHeight: Int, columns: Range<Int>, rows: Range<Int>, by filter: Resampling
     ) throws(LoragenError) -> Picture {
         if columns.isEmpty || rows.isEmpty { return Picture(width: columns.count, height: rows.count, pixels: []) }
-        var down = try newHeight == height ? nil : Line(filter, from: height, to: newHeight, places: rows)
+        let across = try newWidth == width ? nil : Line(filter, from: width, to: newWidth, places: columns)
+        let down = try newHeight == height ? nil : Line(filter, from: height, to: newHeight, places: rows)
+        // Pillow begins with the side that shrinks more, found by trial with Pillow 13; older ones always go across first,
+        // which differs by some levels in pictures that are much higher than wide.
+        if let down, newHeight < height, height - newHeight > 2 * (width - newWidth) {
+            let low = try filtered(down: down, from: 0)
+            guard let across else { return try low.cut(columns, 0..<rows.count) }
+            return try low.filtered(across: across, rows: 0..<rows.count)
+        }
         let needed = down?.reads ?? rows
-        try Memory.require(
-            3 * Double(columns.count) * Double(needed.count + rows.count), for: "a resized picture")
-        var middle = [UInt8](repeating: 0, count: 3 * columns.count * needed.count)
-        if newWidth == width {
-            for (i, row) in needed.enumerated() {
-                let start = 3 * (row * width + columns.lowerBound)
-                middle.replaceSubrange(
-                    3 * i * columns.count..<3 * (i + 1) * columns.count, with: pixels[start..<start + 3 * columns.count])
-            }
+        var narrow: Picture
+        if let across {
+            narrow = try filtered(across: across, rows: needed)
         } else {
-            var across = try Line(filter, from: width, to: newWidth, places: columns)
-            across.withFilter { filter in
-                nonisolated(unsafe) let filter = filter
-                middle.withUnsafeMutableBufferPointer { buffer in
-                    nonisolated(unsafe) let target = buffer
-                    Picture.inBands(needed.count) { band in
-                        cimages_across(
-                            filter, pixels, width, needed.lowerBound + band.lowerBound, needed.lowerBound + band.upperBound,
-                            target.baseAddress.map { $0 + 3 * columns.count * band.lowerBound })
-                    }
-                }
-            }
+            narrow = try cut(columns, needed)
         }
-        guard down != nil else { return Picture(width: columns.count, height: rows.count, pixels: middle) }
-        var result = [UInt8](repeating: 0, count: 3 * columns.count * rows.count)
-        down?.withFilter { filter in
-            nonisolated(unsafe) let filter = filter
-            result.withUnsafeMutableBufferPointer { buffer in
-                nonisolated(unsafe) let target = buffer
-                Picture.inBands(rows.count) { band in
-                    cimages_down(
-                        filter, middle, columns.count, needed.lowerBound, band.lowerBound, band.upperBound,
-                        target.baseAddress)
-                }
-            }
-        }
-        return Picture(width: columns.count, height: rows.count, pixels: result)
+        if let down { narrow = try narrow.filtered(down: down, from: needed.lowerBound) }
+        return narrow
     }
 
-    /// Some rows at a time, on several threads.
-    private static func inBands(_ rows: Int, _ body: (Range<Int>) -> Void) {
-        let size = 16
-        Threads.parallelFor((rows + size - 1) / size) { body($0 * size..<min(rows, ($0 + 1) * size)) }
+    private func cut(_ columns: Range<Int>, _ rows: Range<Int>) throws(LoragenError) -> Picture {
+        try Memory.require(3 * columns.count * rows.count, of: UInt8.self, for: "a part of a picture")
+        var part: [UInt8] = []
+        part.reserveCapacity(3 * columns.count * rows.count)
+        for row in rows {
+            part += pixels[3 * (row * width + columns.lowerBound)..<3 * (row * width + columns.upperBound)]
+        }
+        return Picture(width: columns.count, height: rows.count, pixels: part)
+    }
+
+    private func filtered(across line: Line, rows: Range<Int>) throws(LoragenError) -> Picture {
+        let width = line.places.count
+        try Memory.require(3 * width * rows.count, of: UInt8.self, for: "a resized picture")
+        var result = [UInt8](repeating: 0, count: 3 * width * rows.count)
+        line.apply(bands: rows.count, &result) { filter, band, target in
+            cimages_across(
+                filter, pixels, self.width, rows.lowerBound + band.lowerBound, rows.lowerBound + band.upperBound,
+                target + 3 * width * band.lowerBound)
+        }
+        return Picture(width: width, height: rows.count, pixels: result)
+    }
+
+    /// `first` is the row of the whole picture with which this part of it begins.
+    private func filtered(down line: Line, from first: Int) throws(LoragenError) -> Picture {
+        let height = line.places.count
+        try Memory.require(3 * width * height, of: UInt8.self, for: "a resized picture")
+        var result = [UInt8](repeating: 0, count: 3 * width * height)
+        line.apply(bands: height, &result) { filter, band, target in
+            cimages_down(filter, pixels, width, first, band.lowerBound, band.upperBound, target)
+        }
+        return Picture(width: width, height: height, pixels: result)
     }
 }
