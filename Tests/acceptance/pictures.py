@@ -24,6 +24,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import numpy
 import torch
+import transformers
 from PIL import Image, ImageCms, ImageFilter, ImageOps  # noqa: F401
 from transformers.image_transforms import convert_to_rgb
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
@@ -241,12 +242,104 @@ def processing(library, folder):
     claim(f"normalised values of the same levels within 1e-6 ({numbers:.1e})", numbers <= 1e-6)
 
 
+# ---- towers
+
+SIZES = dict(hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=80, image_size=32, patch_size=8)
+DINO = {k: v for k, v in SIZES.items() if k != "intermediate_size"} | dict(mlp_ratio=3)
+TEXT = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, vocab_size=50, bos_token_id=1,
+            eos_token_id=2)
+
+
+def towers(SIZES=SIZES, DINO=DINO):
+    """Name, model, its processor, how to get its last states and pooled vector, and how it is saved."""
+    side = SIZES["image_size"]
+    square = {"height": side, "width": side}
+    vit = ViTImageProcessorPil(size=square)
+    clip = CLIPImageProcessorPil(size={"shortest_edge": side + 4}, crop_size=square)
+    bit = BitImageProcessorPil(size={"shortest_edge": side + 4}, crop_size=square)
+    siglip = SiglipImageProcessorPil(size=square)
+
+    def base(model, pixels):
+        out = model(pixel_values=pixels, output_hidden_states=True)
+        return out.last_hidden_state, out.pooler_output, out.hidden_states
+
+    def cls(model, pixels):
+        out = model(pixel_values=pixels, output_hidden_states=True)
+        return out.last_hidden_state, out.last_hidden_state[:, 0], out.hidden_states
+
+    def vision(model, pixels):
+        return base(model.vision_model, pixels)
+
+    def projected(model, pixels):
+        last, pooled, states = vision(model, pixels)
+        return last, model.visual_projection(pooled), states
+
+    def mean(model, pixels):
+        out = model(pixel_values=pixels, output_hidden_states=True)
+        return out.last_hidden_state, out.last_hidden_state.mean(1), out.hidden_states
+
+    T = transformers
+    yield "vit", T.ViTModel(T.ViTConfig(**SIZES)), vit, base, {}
+    yield "vit f16", T.ViTModel(T.ViTConfig(**SIZES)).half(), vit, base, {}
+    yield "vit bf16", T.ViTModel(T.ViTConfig(**SIZES)).bfloat16(), vit, base, {}
+    yield "vit in parts", T.ViTModel(T.ViTConfig(**SIZES)), vit, base, {"max_shard_size": "40KB"}
+    yield "vit without biases", T.ViTModel(T.ViTConfig(**SIZES, qkv_bias=False, hidden_act="relu")), vit, base, {}
+    yield "vit to classify", T.ViTForImageClassification(T.ViTConfig(**SIZES)), vit, lambda m, x: cls(m.vit, x), {}
+    yield "dinov2", T.Dinov2Model(T.Dinov2Config(**DINO)), bit, base, {}
+    yield "dinov2 gated", T.Dinov2Model(T.Dinov2Config(**DINO, use_swiglu_ffn=True)), bit, base, {}
+    yield "dinov2 to classify", T.Dinov2ForImageClassification(T.Dinov2Config(**DINO)), bit, lambda m, x: base(m.dinov2, x), {}
+    for size in ({"height": 48, "width": 48}, {"height": 27, "width": 60}, {"height": 16, "width": 64}):
+        other = BitImageProcessorPil(size={"shortest_edge": 70}, crop_size=size)
+        yield f"dinov2 at {size['width']} x {size['height']}", T.Dinov2Model(T.Dinov2Config(**DINO)), other, base, {}
+    free = BitImageProcessorPil(size={"shortest_edge": side + 4}, do_center_crop=False)
+    yield "dinov2 without a crop", T.Dinov2Model(T.Dinov2Config(**DINO)), free, base, {}
+    yield "clip", T.CLIPVisionModel(T.CLIPVisionConfig(**SIZES)), clip, base, {}
+    yield "clip gelu", T.CLIPVisionModel(T.CLIPVisionConfig(**SIZES, hidden_act="gelu")), clip, base, {}
+    yield "clip projected", T.CLIPVisionModelWithProjection(T.CLIPVisionConfig(**SIZES, projection_dim=24)), clip, projected, {}
+    both = T.CLIPConfig(text_config=TEXT, vision_config=SIZES, projection_dim=24)
+    yield "clip with its text tower", T.CLIPModel(both), clip, projected, {}
+    yield "siglip", T.SiglipVisionModel(T.SiglipVisionConfig(**SIZES)), siglip, base, {}
+    yield "siglip headless", T.SiglipVisionModel(T.SiglipVisionConfig(**SIZES, vision_use_head=False)), siglip, mean, {}
+    yield "siglip with its text tower", T.SiglipModel(T.SiglipConfig(text_config=TEXT, vision_config=SIZES)), siglip, vision, {}
+
+
+def randomise(model):
+    with torch.no_grad():
+        for key, value in model.named_parameters():
+            value.copy_(1 + 0.2 * torch.randn(value.shape) if "norm" in key and "weight" in key or "lambda" in key
+                        else torch.randn(value.shape) * (0.15 if value.ndim > 1 else 0.3))
+
+
+def encoding(library, folder):
+    images = {"wide": noise(61, 45, 3), "high": noise(20, 90, 3), "small": noise(5, 7, 3)}
+    for name, model, processor, run, options in towers():
+        place = folder / name
+        randomise(model)
+        model.eval().save_pretrained(place, **options)
+        processor.save_pretrained(place)
+        model = model.float()
+        worst = 0
+        for title, array in images.items():
+            path = folder / "picture.png"
+            Image.fromarray(array).save(path)
+            pixels = processor(Image.fromarray(array), return_tensors="pt")["pixel_values"]
+            with torch.no_grad():
+                last, pooled, hidden = run(model, pixels)
+            for layer, states in [(None, last), *enumerate(hidden)]:
+                want = numpy.concatenate([states.numpy().reshape(-1), pooled.numpy().reshape(-1)])
+                got = library(numpy.float32, encode=str(path), folder=str(place), **({} if layer is None else {"layer": layer}))
+                worst = max(worst, abs(want - got).max() if want.shape == got.shape else 9e9)
+        claim(f"{name}: states of every layer and the pooled vector", worst <= 1e-4, f"{worst:.1e}")
+
+
 def main():
+    transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         library = Library(folder)
-        decoding(library, folder)
-        processing(library, folder)
+        if "--towers" not in sys.argv: decoding(library, folder)
+        if "--towers" not in sys.argv: processing(library, folder)
+        encoding(library, folder)
         library.process.stdin.close()
         claim("nothing printed", library.process.stderr.read() == "")
     return failures > 0

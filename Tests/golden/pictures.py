@@ -33,6 +33,8 @@ def main():
         image.load()
         if image.width * image.height > 1500 or len(data) > 1500 or name.endswith((" 75", " 100")):
             continue
+        if name.split()[0] in ("PNG", "WEBP") and name[-1] in "019" or name.startswith("png interlaced palette alpha"):
+            continue
         upright = ImageOps.exif_transpose(image)
         case = {"name": name, "file": base64.b64encode(data).decode(), "upright on white": digest(expected(upright, True)),
                 "stored, dropped": digest(expected(image, False))}

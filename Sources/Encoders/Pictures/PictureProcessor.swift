@@ -20,6 +20,17 @@ public struct PictureProcessor: Sendable, Equatable {
     var mean: [Double]?
     var deviation: [Double]?
 
+    /// Everything that changes results, for the identity.
+    var summary: String {
+        let resize: String
+        switch size {
+        case nil: resize = "as it is"
+        case .exact(let height, let width): resize = "\(height) x \(width) \(resampling.rawValue)"
+        case .shortestEdge(let edge): resize = "\(edge) \(resampling.rawValue)"
+        }
+        return "\(resize), \(crop ?? []), \(rescale ?? 1), \(mean ?? []), \(deviation ?? [])"
+    }
+
     /// Sides and pixels of what it makes, at most.
     static let sideLimit = 8192
     static let pixelLimit = 1 << 24

@@ -1,11 +1,14 @@
 import Files
 import Glibc
+import Tensor
 
 // What the library makes of pictures, for pictures.py to hold against Pillow and transformers: reads lines of JSON from the
 // standard input, writes raw numbers to the files that they name, and a line of JSON for each to the standard output.
 //
 //   {"decode": PICTURE, "to": FILE, "upright": bool, "white": bool}     [height, width, 3] in bytes
 //   {"frame": PICTURE, "folder": FOLDER, "to": FILE}                    the same after resize and crop
+//   {"encode": PICTURE, "folder": FOLDER, "to": FILE, "layer": N}       states and then the pooled vector in f32
+//   {"time": PICTURE, "folder": FOLDER, "runs": N, "threads": N, "to": FILE}     milliseconds of each encoding, in f32
 //   {"prepare": PICTURE, "folder": FOLDER, "to": FILE}                  [3, height, width] in f32, a tower's input
 @testable import Encoders
 
@@ -26,6 +29,24 @@ func answer(_ job: JSON) throws -> [Int] {
         return [picture.height, picture.width, 3]
     }
     guard let folder = job["folder"]?.string else { fatalError("no 'folder' in a job") }
+    if let path = job["encode"]?.string {
+        let encoder = try ImageEncoder(folder: folder)
+        let output = try encoder.encode([Picture(path: path, options: options)], layer: job["layer"]?.integer)[0]
+        (output.states.values + output.pooled.values).withUnsafeBytes { write($0, to: to) }
+        return [output.states.count + output.pooled.count]
+    }
+    if let path = job["time"]?.string {
+        if let threads = job["threads"]?.integer { Threads.count = threads }
+        let encoder = try ImageEncoder(folder: folder)
+        let picture = try Picture(path: path)
+        let times = try (0..<(job["runs"]?.integer ?? 1)).map { _ in
+            let start = ContinuousClock.now
+            _ = try encoder.encode([picture])
+            return Float((ContinuousClock.now - start) / .milliseconds(1))
+        }
+        times.withUnsafeBytes { write($0, to: to) }
+        return [times.count]
+    }
     let processor = try PictureProcessor(folder: folder)
     if let path = job["frame"]?.string {
         let picture = try processor.framed(Picture(path: path, options: options))
