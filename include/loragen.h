@@ -225,7 +225,14 @@ loragen_status loragen_train(const loragen_corpus *corpus, const char *path, con
 
 typedef struct loragen_generator loragen_generator;
 
-enum { LORAGEN_CONDITION_NONE = 0, LORAGEN_CONDITION_VECTOR = 1, LORAGEN_CONDITION_BITS = 2 };
+/* What a generator takes. LORAGEN_CONDITION_PARTS: several parts, or a kind without a number of its own here;
+ * loragen_generator_condition() describes each part of any of them. */
+enum {
+    LORAGEN_CONDITION_NONE = 0,
+    LORAGEN_CONDITION_VECTOR = 1,
+    LORAGEN_CONDITION_BITS = 2,
+    LORAGEN_CONDITION_PARTS = 3
+};
 
 typedef struct loragen_generator_info {
     size_t struct_size;
@@ -233,7 +240,7 @@ typedef struct loragen_generator_info {
     const char *preset;
     const char *base_model;  /* as the adapters of the corpus name it; NULL if they do not */
     int32_t condition_kind;  /* LORAGEN_CONDITION_... */
-    size_t condition_length; /* numbers, or bits */
+    size_t condition_length; /* numbers, or bits, of all parts */
     size_t module_count;
     size_t tensor_count;
     size_t value_count; /* numbers in one adapter */
@@ -241,14 +248,27 @@ typedef struct loragen_generator_info {
     int32_t steps;
     float guidance;
     const char *hash; /* SHA-256 of the file's tensors and settings, in hex */
+    size_t condition_count; /* parts of a condition: loragen_generator_condition(); 0 if it takes none */
 } loragen_generator_info;
 
-#define LORAGEN_GENERATOR_INFO_INIT {sizeof(loragen_generator_info), NULL, NULL, NULL, 0, 0, 0, 0, 0, NULL, 0, 0, NULL}
+#define LORAGEN_GENERATOR_INFO_INIT {sizeof(loragen_generator_info), NULL, NULL, NULL, 0, 0, 0, 0, 0, NULL, 0, 0, NULL, 0}
+
+/* One part of the condition that a generator takes. */
+typedef struct loragen_condition_info {
+    size_t struct_size;
+    const char *name; /* as the corpus' manifest names it; its kind where that gives it no name */
+    const char *kind; /* "vector", "bits" */
+    size_t length;    /* numbers that a value of it becomes: those of a vector, the bits */
+} loragen_condition_info;
+
+#define LORAGEN_CONDITION_INFO_INIT {sizeof(loragen_condition_info), NULL, NULL, 0}
 
 /* Opens a trained generator. The file is mapped, not read; it must not change while it is open. */
 loragen_status loragen_generator_open(loragen_generator **out, const char *path);
 loragen_status loragen_generator_describe(const loragen_generator *generator, loragen_generator_info *out);
 loragen_status loragen_generator_module(const loragen_generator *generator, size_t index, loragen_module *out);
+loragen_status loragen_generator_condition(const loragen_generator *generator, size_t index,
+                                           loragen_condition_info *out);
 
 /* Reads all of the file, which opening does not, and compares it with its hash: LORAGEN_FORMAT when a byte of its tensors
  * or settings is not the one that was written. */
@@ -261,9 +281,17 @@ void loragen_generator_free(loragen_generator *generator);
 
 /* ------------------------------------------------------------------------------------------------ generate_lora() */
 
+/* A value for one part of a condition. */
+typedef struct loragen_condition {
+    const char *name; /* of the part; NULL where the generator has one that takes such a value, and no other */
+    const char *kind; /* "vector", "bits": what `data` is */
+    const void *data; /* "vector": floats, which every part takes; any other: bytes, such as the 0110 of bits */
+    size_t size;      /* floats, or bytes without a zero at the end */
+} loragen_condition;
+
 typedef struct loragen_request {
     size_t struct_size;
-    const float *condition; /* a vector; or NULL, and then `bits` */
+    const float *condition; /* a vector; or NULL, and then `bits` or `conditions` */
     size_t condition_length;
     const char *bits; /* "0001100101", one character a bit; or NULL */
     uint64_t seed;
@@ -276,9 +304,11 @@ typedef struct loragen_request {
     void *payload;
     /* Of a generator of compact adapters, which become ordinary ones with it: loragen_basis_open(). Else NULL */
     const struct loragen_basis *basis;
+    const loragen_condition *conditions; /* a value for each part, in any order; or NULL, and then one of those above */
+    size_t condition_count;
 } loragen_request;
 
-#define LORAGEN_REQUEST_INIT {sizeof(loragen_request), NULL, 0, NULL, 0, 1, 0, -1.0f, NULL, NULL, NULL, NULL}
+#define LORAGEN_REQUEST_INIT {sizeof(loragen_request), NULL, 0, NULL, 0, 1, 0, -1.0f, NULL, NULL, NULL, NULL, NULL, 0}
 
 /* One or more adapters of one layout, in memory. */
 typedef struct loragen_adapters loragen_adapters;

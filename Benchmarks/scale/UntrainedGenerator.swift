@@ -13,7 +13,7 @@ import Tensor
 package func writeUntrainedGenerator(
     path: String, layout: Layout, method: String, preset: String, settings text: String? = nil
 ) throws(LoragenError) {
-    var settings = try MethodRegistry.settings(method: method, preset: preset)
+    var settings = try methods(method).settings(preset: preset)
     if let text { settings = try settings.overridden(by: text) }
     let space = try FactorSpace(factors: .raw, layout: layout, reference: nil)
     let shift = Tensor<Float>.pending([1, layout.valueCount])
@@ -21,7 +21,7 @@ package func writeUntrainedGenerator(
         space: space, normaliser: Normaliser(kind: .insideTensor, shift: shift, scale: shift))
     let size = ProblemSize(
         values: layout.valueCount, conditions: 0, examples: 1, tensors: representation.space.tensors.map(\.shape))
-    let model = try MethodRegistry.entry(method).plan(settings, size).make(representation, .none)
+    let model = try methods(method).plan(settings, size).make(representation, .none)
     var random = Random(seed: 1)
     var writer = SafetensorsWriter()
     func add(_ name: String, _ tensor: Tensor<Float>) throws(LoragenError) { try writer.add(name, tensor) }

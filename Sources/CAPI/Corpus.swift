@@ -18,7 +18,7 @@ private final class CorpusBox {
             loragen_corpus_entry(
                 path: arena.text(entry.path), task: arena.text(entry.task), run: arena.text(entry.run),
                 text: arena.text(entry.text), bits: arena.text(entry.bits),
-                condition: entry.condition.map { arena.values($0) }, condition_length: entry.condition?.count ?? 0,
+                condition: entry.numbers.map { arena.values($0) }, condition_length: entry.numbers?.count ?? 0,
                 split: Int32(entry.split.rawValue))
         }
     }

@@ -3,6 +3,7 @@
 
 import Adapters
 import CLoragen
+import Conditions
 import Formats
 import Generators
 import Hosts
@@ -14,6 +15,7 @@ private final class GeneratorBox {
     let generator: Generator
     let info: loragen_generator_info
     let modules: [loragen_module]
+    let conditions: [loragen_condition_info]
     let report: UnsafePointer<CChar>
     private let arena = Arena()
 
@@ -22,21 +24,27 @@ private final class GeneratorBox {
         let arena = arena
         let layout = generator.layout
         modules = layout.modules.map { loragen_module($0, in: arena) }
+        conditions = generator.schema.parts.map { part in
+            loragen_condition_info(
+                struct_size: MemoryLayout<loragen_condition_info>.size, name: arena.text(part.name),
+                kind: arena.text(part.kind.name), length: part.length)
+        }
         report = arena.text(generator.report)
         info = loragen_generator_info(
             struct_size: MemoryLayout<loragen_generator_info>.size,
             method: arena.text(generator.method),
             preset: arena.text(generator.preset),
             base_model: arena.text(layout.baseModel),
-            condition_kind: Int32(generator.conditionKind.rawValue),
-            condition_length: generator.conditionLength,
+            condition_kind: generator.schema.code,
+            condition_length: generator.schema.width,
             module_count: layout.modules.count,
             tensor_count: layout.tensors.count,
             value_count: layout.valueCount,
             sampler: arena.text(generator.sampler),
             steps: Int32(clamping: generator.steps),
             guidance: generator.guidance,
-            hash: arena.text(generator.hash))
+            hash: arena.text(generator.hash),
+            condition_count: generator.schema.parts.count)
     }
 }
 
@@ -67,6 +75,17 @@ public func loragen_generator_module(
         guard let out else { throw nullArgument("out") }
         try check(index, below: box.modules.count, "index")
         out.pointee = box.modules[index]
+    }
+}
+
+@c @implementation
+public func loragen_generator_condition(
+    _ generator: OpaquePointer?, _ index: Int, _ out: UnsafeMutablePointer<loragen_condition_info>?
+) -> loragen_status {
+    status { () throws(LoragenError) in
+        let box = try object(generator, "generator", as: GeneratorBox.self)
+        try check(index, below: box.conditions.count, "index")
+        try fill(out, with: box.conditions[index], "out")
     }
 }
 
@@ -192,11 +211,7 @@ extension GenerationRequest {
     /// A caller's request; what could not be passed on safely is refused, what it means is the generator's to check.
     fileprivate init(_ given: loragen_request, for generator: Generator) throws(LoragenError) {
         self.init()
-        condition = try Self.condition(given, for: generator)
-        bits = try optionalText(given.bits, "bits")
-        if condition != nil && bits != nil {
-            throw LoragenError(.invalidArgument, "both condition and bits are given; expected one of them")
-        }
+        condition = try Condition(given, longest: generator.schema.width)
         seed = given.seed
         guard given.samples >= 0 && given.steps >= 0 else {
             throw LoragenError(
@@ -210,27 +225,74 @@ extension GenerationRequest {
         if given.guidance >= 0 { guidance = given.guidance }
         sampler = try optionalText(given.sampler, "sampler")
     }
+}
 
-    /// The caller's vector. Its length is compared before it is read.
-    private static func condition(
-        _ given: loragen_request, for generator: Generator
-    ) throws(LoragenError) -> [Float]? {
-        guard let values = given.condition else {
-            if given.condition_length != 0 {
-                let length = UInt(bitPattern: given.condition_length)
-                throw LoragenError(.invalidArgument, "condition is NULL and condition_length is \(length)")
-            }
-            return nil
-        }
-        if given.condition_length != generator.conditionLength {
-            let length = UInt(bitPattern: given.condition_length)
+extension Condition {
+    /// What a request gives in one of three ways; nil if in none. Vectors are compared with the longest before they are read.
+    fileprivate init?(_ given: loragen_request, longest: Int) throws(LoragenError) {
+        let bits = try optionalText(given.bits, "bits")
+        let ways = [given.condition != nil, bits != nil, given.conditions != nil]
+        if ways.filter({ $0 }).count > 1 {
             throw LoragenError(
-                .mismatch, "the condition has \(length) numbers; the generator's has \(generator.conditionLength)")
+                .invalidArgument, "more than one of condition, bits and conditions is given; expected one of them")
         }
-        let condition = Array(UnsafeBufferPointer(start: values, count: given.condition_length))
-        if let index = condition.firstIndex(where: { !$0.isFinite }) {
-            throw LoragenError(.nonFinite, "condition[\(index)] is \(condition[index]); expected a finite number")
+        self.init()
+        if let bits { parts = Condition.bits(bits).parts }
+        if given.condition != nil || given.condition_length != 0 {
+            let data = UnsafeRawPointer(given.condition)
+            parts = [Part(kind: VectorKind.name, try .vector(data, given.condition_length, longest, "condition"))]
         }
-        return condition
+        let count = UInt(bitPattern: given.condition_count)
+        guard given.conditions != nil || count == 0 else {
+            throw LoragenError(.invalidArgument, "conditions is NULL and condition_count is \(count)")
+        }
+        guard count <= 1024 else {
+            throw LoragenError(.invalidArgument, "condition_count is \(count); expected at most 1024")
+        }
+        for i in 0..<Int(count) {
+            guard let value = given.conditions?[i] else { continue }
+            parts.append(try Part(value, longest: longest, "conditions[\(i)]"))
+        }
+        if parts.isEmpty { return nil }
+    }
+}
+
+extension Condition.Part {
+    fileprivate init(_ given: loragen_condition, longest: Int, _ place: String) throws(LoragenError) {
+        let kind = try optionalText(given.kind, "kind")
+        guard let kind else {
+            throw LoragenError(
+                .invalidArgument,
+                "\(place) has no kind; expected one of " + conditionKinds.names.joined(separator: ", "))
+        }
+        let name = try optionalText(given.name, "name")
+        if kind == VectorKind.name {
+            self.init(name, kind: kind, try .vector(given.data, given.size, longest, place))
+            return
+        }
+        guard given.size >= 0, given.size <= 1 << 30, given.data != nil || given.size == 0 else {
+            throw LoragenError(
+                .invalidArgument,
+                "\(place) has \(given.data == nil ? "no data" : "data") and \(UInt(bitPattern: given.size)) bytes")
+        }
+        self.init(name, kind: kind, .bytes(Array(UnsafeRawBufferPointer(start: given.data, count: given.size))))
+    }
+}
+
+extension ConditionValue {
+    fileprivate static func vector(
+        _ data: UnsafeRawPointer?, _ count: Int, _ longest: Int, _ place: String
+    ) throws(LoragenError) -> ConditionValue {
+        let length = UInt(bitPattern: count)
+        guard let data else {
+            throw LoragenError(.invalidArgument, "\(place) is NULL and its length is \(length)")
+        }
+        guard length <= UInt(longest) else {
+            throw LoragenError(
+                .mismatch, "\(place) has \(length) numbers; the generator's condition has \(longest)")
+        }
+        var numbers = [Float](repeating: 0, count: count)
+        numbers.withUnsafeMutableBytes { $0.copyMemory(from: UnsafeRawBufferPointer(start: data, count: $0.count)) }
+        return .numbers(numbers)
     }
 }

@@ -1,64 +1,44 @@
 import Tensor
 
-/// What a host may condition on.
-public enum ConditionKind: Int32, Sendable {
-    case none = 0
-    case vector = 1
-    /// Label bits: numbers that are 0 or 1.
-    case bits = 2
-
-    /// Throws `.mismatch` unless a condition of this kind can have so many numbers: none of no condition, else at least one.
-    public func check(length: Int) throws(LoragenError) {
-        if self == .none ? length == 0 : length > 0 { return }
-        throw LoragenError(
-            .mismatch,
-            self == .none
-                ? "\(length) numbers of a condition where there is none"
-                : "a condition of \(length) numbers; expected at least 1")
-    }
+/// What is given for one part of a condition.
+public enum ConditionValue: Hashable, Sendable {
+    /// The numbers themselves, which any kind takes.
+    case numbers([Float])
+    /// A text in UTF-8, or the bytes of a file.
+    case bytes([UInt8])
 }
 
-/// Shifts and scales conditions to mean 0 and deviation 1 over the training tasks.
-public struct ConditionScale: Sendable {
-    public let shift: [Float]
-    public let scale: [Float]
+/// What a host asks for, or a manifest says of an adapter: a value for each part of a schema.
+public struct Condition: Hashable, Sendable {
+    public struct Part: Hashable, Sendable {
+        /// nil: the only part there is, or the only one of its kind.
+        public var name: String?
+        /// A name of `conditionKinds`.
+        public var kind: String
+        public var value: ConditionValue
 
-    /// Both of the condition's length. Throws `.mismatch` when they are not, `.nonFinite` for what no condition gives.
-    public init(shift: [Float], scale: [Float]) throws(LoragenError) {
-        guard shift.count == scale.count else {
-            throw LoragenError(.mismatch, "\(shift.count) shifts and \(scale.count) scales of conditions")
-        }
-        guard shift.allSatisfy(\.isFinite), scale.allSatisfy(\.isFinite) else {
-            throw LoragenError(.nonFinite, "a shift or scale of conditions is not finite")
-        }
-        self.shift = shift
-        self.scale = scale
-    }
-
-    /// Measures the conditions of a training split, `[n][C]`.
-    public init(fitting conditions: [[Float]]) {
-        let n = Double(max(1, conditions.count))
-        let width = conditions.first?.count ?? 0
-        var mean = [Double](repeating: 0, count: width)
-        var square = mean
-        for c in conditions {
-            for i in 0..<width { mean[i] += Double(c[i]) / n }
-        }
-        for c in conditions {
-            for i in 0..<width { square[i] += (Double(c[i]) - mean[i]) * (Double(c[i]) - mean[i]) / n }
-        }
-        shift = mean.map { Float($0) }
-        // An entry that never changes carries nothing; it stays zero. Its computed variance is rounding error of doubles,
-        // which no change of a float is as small as.
-        scale = zip(square, mean).map { square, mean in
-            let inverse = Float(1 / square.squareRoot())
-            return square > 1e-24 * mean * mean && inverse.isFinite ? inverse : 0
+        public init(_ name: String? = nil, kind: String, _ value: ConditionValue) {
+            (self.name, self.kind, self.value) = (name, kind, value)
         }
     }
 
-    /// Standardised conditions, `[n, C]`, of the length that was measured.
-    public func callAsFunction(_ conditions: [[Float]]) -> Tensor<Float> {
-        let values = conditions.flatMap { c in c.indices.map { (c[$0] - shift[$0]) * scale[$0] } }
-        return Tensor(values, shape: [conditions.count, shift.count])
+    public var parts: [Part]
+
+    public init(_ parts: [Part] = []) { self.parts = parts }
+
+    public static func vector(_ numbers: [Float]) -> Condition {
+        Condition([Part(kind: VectorKind.name, .numbers(numbers))])
+    }
+
+    public static func bits(_ text: String) -> Condition {
+        Condition([Part(kind: BitsKind.name, .bytes(Array(text.utf8)))])
+    }
+
+    /// Label bits, where they are all of it.
+    public var bits: String? {
+        guard parts.count == 1, parts[0].kind == BitsKind.name, case .bytes(let bytes) = parts[0].value else {
+            return nil
+        }
+        return String(decoding: bytes, as: UTF8.self)
     }
 }

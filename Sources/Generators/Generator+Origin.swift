@@ -55,12 +55,12 @@ extension Generator {
 
     /// Tells the log of a condition that the generator knows nothing about.
     func warn(of asked: [Float], _ distance: ConditionDistance?) {
-        let scale = file.conditionScale
+        let scale = schema.scale
         let idle = asked.indices.filter { scale.scale[$0] == 0 && abs(asked[$0] - scale.shift[$0]) > 1e-6 }
         if let first = idle.first {
             let more = idle.count > 1 ? " (and \(idle.count - 1) more)" : ""
             Log.warning(
-                "element \(first) of the condition is \(asked[first])\(more); it was \(scale.shift[first]) in every training "
+                "element \(first) of the condition\(schema.place(of: first)) is \(asked[first])\(more); it was \(scale.shift[first]) in every training "
                     + "task, so that it has no effect")
         }
         if let distance, let usual = distance.usual, distance.isFar {
@@ -128,7 +128,7 @@ extension Generator {
         var object: JSONObject = [
             "library": "loragen", "generator": .string(file.hash), "method": .string(method), "preset": .string(preset),
             "seed": .string(String(request.seed)), "sample": JSON(sample),
-            "condition": .string(request.bits ?? digest.finish()),
+            "condition": .string(request.condition?.bits ?? digest.finish()),
             "nearest": .array(
                 nearest.map { .object(["task": .string($0.task), "distance": .number($0.distance)]) }),
             "medianTrainingDistance": .number(file.index.medianDistance), "norm": .number(norm),

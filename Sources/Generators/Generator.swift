@@ -8,9 +8,7 @@ import Tensor
 
 /// What a host asks for.
 public struct GenerationRequest: Sendable {
-    public var condition: [Float]?
-    /// One character a bit; instead of `condition`.
-    public var bits: String?
+    public var condition: Condition?
     public var seed: UInt64 = 0
     public var samples = 1
     /// nil: the generator's own, like the two below.
@@ -33,8 +31,8 @@ public final class Generator: @unchecked Sendable {
     public var method: String { file.method }
     public var preset: String { file.preset }
     public var layout: Layout { file.representation.layout }
-    public var conditionKind: ConditionKind { file.conditionKind }
-    public var conditionLength: Int { file.size.conditions }
+    /// Which conditions it takes.
+    public var schema: Schema { file.schema }
     public var sampler: String? { model.sampling.map { type(of: $0.sampler).name } }
     /// How often the network is evaluated for a sample; 0 for methods that do not sample.
     public var steps: Int { model.sampling.map { model.evaluations($0) } ?? 0 }
@@ -229,9 +227,9 @@ public final class Generator: @unchecked Sendable {
         let distance: ConditionDistance?
 
         init(_ request: GenerationRequest, _ generator: Generator) throws(LoragenError) {
-            asked = try generator.checkedCondition(request)
+            asked = try generator.schema.numbers(request.condition ?? Condition())
             sampling = try generator.checkedSampling(request)
-            features = generator.file.conditionScale([asked])
+            features = generator.schema.features([asked])
             guard features.isFinite else {
                 throw LoragenError(
                     .nonFinite, "the condition is too far from the trained ones: standardised, it is not finite")
@@ -273,45 +271,6 @@ public final class Generator: @unchecked Sendable {
 
     // MARK: Checks
 
-    private func checkedCondition(_ request: GenerationRequest) throws(LoragenError) -> [Float] {
-        let length = file.size.conditions
-        if request.condition != nil, request.bits != nil {
-            throw LoragenError(.invalidArgument, "the request has both a condition and bits; give one")
-        }
-        if let bits = request.bits {
-            guard file.conditionKind == .bits else {
-                throw LoragenError(.mismatch, "this generator takes \(expectation), not bits")
-            }
-            guard bits.utf8.allSatisfy({ $0 == UInt8(ascii: "0") || $0 == UInt8(ascii: "1") }) else {
-                throw LoragenError(.invalidArgument, "bits are \"\(bits.prefix(64))\"; expected only 0 and 1")
-            }
-            guard bits.utf8.count == length else {
-                throw LoragenError(.mismatch, "\(bits.utf8.count) bits; this generator takes \(expectation)")
-            }
-            return bits.utf8.map { $0 == UInt8(ascii: "1") ? 1 : 0 }
-        }
-        guard let condition = request.condition else {
-            if file.conditionKind == .none { return [] }
-            throw LoragenError(.invalidArgument, "the request has no condition; this generator takes \(expectation)")
-        }
-        guard condition.count == length else {
-            throw LoragenError(
-                .mismatch, "a condition of \(condition.count) numbers; this generator takes \(expectation)")
-        }
-        for (i, value) in condition.enumerated() where !value.isFinite {
-            throw LoragenError(.nonFinite, "element \(i) of the condition is \(value); expected a finite number")
-        }
-        return condition
-    }
-
-    private var expectation: String {
-        switch file.conditionKind {
-        case .none: "no condition"
-        case .vector: "a vector of \(file.size.conditions) numbers"
-        case .bits: "\(file.size.conditions) bits"
-        }
-    }
-
     private func checkedSampling(_ request: GenerationRequest) throws(LoragenError) -> Sampling? {
         guard var sampling = model.sampling else {
             if request.sampler != nil || request.steps != nil {
@@ -349,7 +308,7 @@ public final class Generator: @unchecked Sendable {
             }
             sampling.guidance = Double(guidance)
         }
-        if file.conditionKind == .none {
+        if schema.width == 0 {
             warnOfGuidance(request, "this generator takes no condition")
             sampling.guidance = 1
         }

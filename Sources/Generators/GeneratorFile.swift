@@ -32,14 +32,13 @@ package struct TrainingIndex: Sendable {
 /// A trained generator as one safetensors file: weights as tensors, everything else as JSON in its metadata.
 package struct GeneratorFile {
     static let format = "loragen.generator"
-    static let version = "1"
+    static let version = "2"
 
     var method: String
     var preset: String
     var settings: Settings
     var size: ProblemSize
-    var conditionKind: ConditionKind
-    var conditionScale: ConditionScale
+    var schema: Schema
     var representation: Representation
     var index: TrainingIndex
     var report: JSON
@@ -47,16 +46,15 @@ package struct GeneratorFile {
     var hash = ""
 
     package init(
-        method: String, preset: String, settings: Settings, size: ProblemSize, conditionKind: ConditionKind,
-        conditionScale: ConditionScale, representation: Representation, index: TrainingIndex, report: JSON,
+        method: String, preset: String, settings: Settings, size: ProblemSize, schema: Schema,
+        representation: Representation, index: TrainingIndex, report: JSON,
         seed: UInt64, hash: String = ""
     ) {
         self.method = method
         self.preset = preset
         self.settings = settings
         self.size = size
-        self.conditionKind = conditionKind
-        self.conditionScale = conditionScale
+        self.schema = schema
         self.representation = representation
         self.index = index
         self.report = report
@@ -108,7 +106,7 @@ package struct GeneratorFile {
     /// All tensors of the file in their order; `half` instead of the numbers where they are bf16.
     private func tensors(of model: any Method) -> [(name: String, tensor: Tensor<Float>, half: HalfMatrix?)] {
         var tensors = [
-            ("condition.shift", Tensor(conditionScale.shift)), ("condition.scale", Tensor(conditionScale.scale)),
+            ("condition.shift", Tensor(schema.scale.shift)), ("condition.scale", Tensor(schema.scale.scale)),
             ("normaliser.shift", representation.normaliser.shift),
             ("normaliser.scale", representation.normaliser.scale),
             ("training.conditions", index.conditions), ("training.sketches", index.sketches),
@@ -127,8 +125,7 @@ package struct GeneratorFile {
         var about: JSONObject = [
             "method": .string(method), "preset": .string(preset), "settings": .object(settings.values),
             "seed": .string(String(seed)), "layout": representation.layout.json,
-            "conditionKind": JSON(Int(conditionKind.rawValue)),
-            "values": JSON(size.values), "conditions": JSON(size.conditions), "examples": JSON(size.examples),
+            "schema": schema.json, "values": JSON(size.values), "examples": JSON(size.examples),
             "runs": JSON(size.runs), "tasks": JSON(index.tasks), "medianDistance": .number(index.medianDistance),
         ]
         if let notes = try representation.space.notes { about["space"] = .object(notes) }
@@ -155,74 +152,114 @@ package struct GeneratorFile {
 
     private static func readChecked(_ path: String) throws(LoragenError) -> (file: GeneratorFile, model: any Method) {
         let file = try SafetensorsFile(path: path)
-        guard file.metadata["format"] == format else {
-            throw LoragenError(
-                .format,
-                "\(path): not a generator (its metadata has no \"format\": \"\(format)\"); make one with training")
-        }
-        guard let found = file.metadata["version"], found == version else {
-            throw LoragenError(
-                .version,
-                "\(path): a generator of version \(file.metadata["version"] ?? "unknown"); this library reads \(version)"
-            )
-        }
-        guard let text = file.metadata["generator"], let reportText = file.metadata["report"] else {
-            throw LoragenError(.format, "\(path): its metadata has no \"generator\" or no \"report\"")
-        }
-        let about = try JSON.parse(text, source: "\(path), generator")
-        func string(_ name: String) throws(LoragenError) -> String {
-            guard let value = about[name]?.string else { throw wrong(path, name) }
-            return value
-        }
-        func count(_ name: String, _ range: ClosedRange<Int>) throws(LoragenError) -> Int {
-            guard let value = about[name]?.integer, range.contains(value) else { throw wrong(path, name) }
-            return value
-        }
-        let layout = try Layout(json: about["layout"] ?? .null, source: path)
+        let about = try About(file)
+        let layout = try Layout(json: about.json["layout"] ?? .null, source: path)
         try checkLayout(file, layout)
-        var size = ProblemSize(
-            values: try count("values", 1...Layout.valueLimit), conditions: try count("conditions", 0...(1 << 24)),
-            examples: try count("examples", 1...(1 << 28)), runs: try count("runs", 1...(1 << 28)))
-        let settings = Settings(about["settings"]?.object ?? JSONObject())
-        guard let kind = ConditionKind(rawValue: Int32(try count("conditionKind", 0...2))),
-            let seed = UInt64(try string("seed")), let distance = about["medianDistance"]?.double,
-            let list = about["tasks"]?.array, list.allSatisfy({ $0.string != nil }), !list.isEmpty
-        else { throw wrong(path, "conditionKind, seed, medianDistance or tasks") }
-        let tasks = list.compactMap(\.string)
-        try kind.check(length: size.conditions)
+        let reader = TensorReader(file)
+        let parts = try Schema.parts(about.json["schema"] ?? .null, source: path)
+        let width = parts.reduce(0) { $0 + $1.length }
+        let schema = try Schema(
+            parts,
+            ConditionScale(
+                shift: reader.tensor("condition.shift", [width]).values,
+                scale: reader.tensor("condition.scale", [width]).values))
+        let settings = Settings(about.json["settings"]?.object ?? JSONObject())
+        let index = try index(about, reader, width)
+        let representation = try representation(reader, settings, layout, tasks: index.tasks.count)
+        let size = ProblemSize(
+            values: representation.count, conditions: width, examples: try about.count("examples", 1...(1 << 28)),
+            tensors: representation.space.tensors.map(\.shape), runs: try about.count("runs", 1...(1 << 28)))
+        guard try about.count("values", 1...Layout.valueLimit) == size.values else { throw about.wrong("values") }
+        guard let seed = UInt64(try about.string("seed")) else { throw about.wrong("seed") }
+        let generator = GeneratorFile(
+            method: try about.string("method"), preset: try about.string("preset"), settings: settings, size: size,
+            schema: schema, representation: representation, index: index, report: about.report, seed: seed,
+            hash: try about.string("hash"))
+        let plan = try methods(generator.method).plan(settings, size)
+        try checkModel(file, weightCount: plan.weightCount)
+        let model = try plan.make(representation, .none)
+        try load(model, reader)
+        return (generator, model)
+    }
+
+    /// The metadata of a file.
+    private struct About {
+        let path: String
+        let json: JSON
+        let report: JSON
+
+        init(_ file: SafetensorsFile) throws(LoragenError) {
+            path = file.path
+            guard file.metadata["format"] == format else {
+                throw LoragenError(
+                    .format,
+                    "\(path): not a generator (its metadata has no \"format\": \"\(format)\"); make one with training")
+            }
+            guard let found = file.metadata["version"], found == version else {
+                throw LoragenError(
+                    .version,
+                    "\(path): a generator of version \(file.metadata["version"] ?? "unknown"); this library reads "
+                        + "\(version): train it again, or use the library that made it")
+            }
+            guard let text = file.metadata["generator"], let report = file.metadata["report"] else {
+                throw LoragenError(.format, "\(path): its metadata has no \"generator\" or no \"report\"")
+            }
+            json = try JSON.parse(text, source: "\(path), generator")
+            self.report = try JSON.parse(report, source: "\(path), report")
+        }
+
+        func string(_ name: String) throws(LoragenError) -> String {
+            guard let value = json[name]?.string else { throw wrong(name) }
+            return value
+        }
+
+        func count(_ name: String, _ range: ClosedRange<Int>) throws(LoragenError) -> Int {
+            guard let value = json[name]?.integer, range.contains(value) else { throw wrong(name) }
+            return value
+        }
+
+        func wrong(_ name: String) -> LoragenError {
+            LoragenError(.format, "\(path): \"\(name)\" in its metadata is missing or out of range")
+        }
+    }
+
+    private static func index(
+        _ about: About, _ reader: TensorReader, _ width: Int
+    ) throws(LoragenError) -> TrainingIndex {
+        guard let list = about.json["tasks"]?.array, list.allSatisfy({ $0.string != nil }), !list.isEmpty else {
+            throw about.wrong("tasks")
+        }
+        guard let distance = about.json["medianDistance"]?.double else { throw about.wrong("medianDistance") }
         var norms: ClosedRange<Double>?
-        if let value = about["norms"] {
+        if let value = about.json["norms"] {
             let ends = (value.array ?? []).compactMap(\.double)
             guard ends.count == 2, ends[0] >= 0, ends[0] <= ends[1], ends[1].isFinite else {
-                throw wrong(path, "norms")
+                throw about.wrong("norms")
             }
             norms = ends[0]...ends[1]
         }
-        let reader = TensorReader(file)
-        let statistics = try Normaliser.Kind(settings)
-        let groups = statistics == .perTask ? tasks.count : 1
-        let normaliser = Normaliser(
-            kind: statistics, shift: try reader.tensor("normaliser.shift", [groups, size.values]),
-            scale: try reader.tensor("normaliser.scale", [groups, size.values]))
-        let representation = try Representation(
-            space: SpaceRegistry.read(reader, settings, layout: layout), normaliser: normaliser)
-        guard representation.count == size.values else { throw wrong(path, "values") }
-        size.tensors = representation.space.tensors.map(\.shape)
-        let generator = GeneratorFile(
-            method: try string("method"), preset: try string("preset"), settings: settings, size: size,
-            conditionKind: kind,
-            conditionScale: try ConditionScale(
-                shift: reader.tensor("condition.shift", [size.conditions]).values,
-                scale: reader.tensor("condition.scale", [size.conditions]).values),
-            representation: representation,
-            index: TrainingIndex(
-                tasks: tasks, conditions: try reader.tensor("training.conditions", [tasks.count, size.conditions]),
-                sketches: try reader.tensor("training.sketches", [tasks.count, Sketch.width]), medianDistance: distance,
-                norms: norms),
-            report: try JSON.parse(reportText, source: "\(path), report"), seed: seed, hash: try string("hash"))
-        let plan = try MethodRegistry.entry(generator.method).plan(settings, size)
-        try checkModel(file, weightCount: plan.weightCount)
-        let model = try plan.make(representation, .none)
+        return TrainingIndex(
+            tasks: list.compactMap(\.string),
+            conditions: try reader.tensor("training.conditions", [list.count, width]),
+            sketches: try reader.tensor("training.sketches", [list.count, Sketch.width]), medianDistance: distance,
+            norms: norms)
+    }
+
+    private static func representation(
+        _ reader: TensorReader, _ settings: Settings, _ layout: Layout, tasks: Int
+    ) throws(LoragenError) -> Representation {
+        let space = try spaces(settings.text("space")).init(reading: reader, settings, layout: layout)
+        let kind = try Normaliser.Kind(settings)
+        let shape = [kind == .perTask ? tasks : 1, space.count]
+        return try Representation(
+            space: space,
+            normaliser: Normaliser(
+                kind: kind, shift: reader.tensor("normaliser.shift", shape),
+                scale: reader.tensor("normaliser.scale", shape)))
+    }
+
+    /// What is used as bf16 alone keeps its place without memory.
+    private static func load(_ model: any Method, _ reader: TensorReader) throws(LoragenError) {
         var halves: [String: HalfMatrix] = [:]
         for (name, parameter) in model.module.namedFactors {
             guard let half = try reader.half("model." + name, parameter.shape) else { continue }
@@ -231,13 +268,11 @@ package struct GeneratorFile {
         }
         try typed {
             try model.module.load { name in
-                // What is used through `half` alone keeps its place without memory.
                 if let half = halves[name] { return .pending(half.shape) }
                 return try reader.tensor("model." + name)
             }
         }
         model.module.setTraining(false)
-        return (generator, model)
     }
 
     /// A forged file could name sizes whose networks exhaust the memory before their tensors are missed: the networks
@@ -260,9 +295,5 @@ package struct GeneratorFile {
                 .format,
                 "\(file.path): its layout has \(layout.valueCount) numbers, too many for a generator of \(held) bytes")
         }
-    }
-
-    private static func wrong(_ path: String, _ name: String) -> LoragenError {
-        LoragenError(.format, "\(path): \"\(name)\" in its metadata is missing or out of range")
     }
 }

@@ -28,10 +28,10 @@ public func trainGenerator(
     corpus: Corpus, path: String, options: TrainingOptions, progress: ProgressHandler? = nil
 ) throws(LoragenError) {
     let preset = options.preset ?? "default"
-    var settings = try MethodRegistry.settings(method: options.method, preset: preset)
+    let entry = try methods(options.method)
+    var settings = try entry.settings(preset: preset)
     if let text = options.settings { settings = try settings.overridden(by: text) }
     settings = try suited(settings, to: corpus)
-    let entry = try MethodRegistry.entry(options.method)
     let sources = corpus.sources
     try sources.check(writing: [path])
     try checkWritable(path)
@@ -66,7 +66,7 @@ public func trainGenerator(
     let report = try Report(problem, model, method: options.method, medianDistance: index.medianDistance)
     try GeneratorFile(
         method: options.method, preset: preset, settings: settings, size: problem.size,
-        conditionKind: problem.conditionKind, conditionScale: problem.conditionScale,
+        schema: problem.schema,
         representation: problem.representation, index: index, report: report.json, seed: options.seed
     ).write(to: path, model: model)
     checkpoint?.remove()

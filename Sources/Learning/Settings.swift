@@ -64,6 +64,11 @@ public struct Settings: Equatable, Sendable {
         return value
     }
 
+    public func text(_ name: String) throws(LoragenError) -> String {
+        guard let value = values[name]?.string else { throw wrong(name, "a text") }
+        return value
+    }
+
     public func flag(_ name: String) throws(LoragenError) -> Bool {
         guard let value = values[name]?.bool else { throw wrong(name, "true or false") }
         return value

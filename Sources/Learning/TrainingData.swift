@@ -1,14 +1,20 @@
 import Tensor
 
-/// Normalised training vectors with the standardised conditions, and the measure of progress on the validation tasks.
+/// Tasks that were held out, for choices among what training gives.
+public protocol ValidationTasks {
+    /// Standardised, `[V, C]`.
+    var conditions: Tensor<Float> { get }
+    /// Skill of one predicted vector for each task, which are asked for in order; nil where it cannot be measured.
+    func skill(_ predicted: (Int) throws(LoragenError) -> any VectorStream) throws(LoragenError) -> Double?
+}
+
+/// Normalised training vectors with the standardised conditions, and the tasks that progress is measured on.
 public struct TrainingData {
     /// In memory, or read from the corpus whenever they are asked for.
     public var rows: any VectorRows
     /// `[N, conditions]`.
     public var conditions: Tensor<Float>
-    public var validationConditions: Tensor<Float>
-    /// Skill of one predicted vector for each validation task, which are asked for in order; nil if there are none.
-    var skillOfStreams: ((Int) throws(LoragenError) -> any VectorStream) throws(LoragenError) -> Double?
+    public var validation: any ValidationTasks
     public var seed: UInt64
     /// The training run of each vector, in `0 ..< runs`.
     public var runs: [Int32] = []
@@ -33,8 +39,8 @@ public struct TrainingData {
         return try rows.tensor(indices.map { Int($0) }, 0..<width)
     }
 
-    /// Skill of predicted vectors `[V, values]`.
+    /// Skill of vectors `[V, values]` that were predicted for the validation tasks; nil without any.
     public func skill(_ vectors: Tensor<Float>) throws(LoragenError) -> Double? {
-        try skillOfStreams { i in WholeVector(vectors.slice(axis: 0, i..<(i + 1))) }
+        try validation.skill { i in WholeVector(vectors.slice(axis: 0, i..<(i + 1))) }
     }
 }

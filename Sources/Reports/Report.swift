@@ -61,8 +61,8 @@ public struct Report {
             let order = name == "kernel-ridge" ? nil : name == "ridge" ? 1 : 2
             let side = order.map { Ridge.rowCount(problem.size, order: $0) } ?? problem.size.examples
             if side > 4096 { continue }
-            let settings = try MethodRegistry.settings(method: name, preset: "default")
-            let method = try MethodRegistry.entry(name).plan(settings, problem.size).make(
+            let settings = try methods(name).settings(preset: "default")
+            let method = try methods(name).plan(settings, problem.size).make(
                 problem.representation, .none)
             _ = try method.stages(problem.data)
             result.append((name, method))
@@ -73,12 +73,12 @@ public struct Report {
     private typealias Prediction = (Int) throws(LoragenError) -> any ModuleStream
 
     private static func measure(
-        _ heldOut: Problem.HeldOut, _ total: Double, _ problem: Problem, _ model: any Method, _ methodName: String,
+        _ heldOut: HeldOut, _ total: Double, _ problem: Problem, _ model: any Method, _ methodName: String,
         _ baselines: [(name: String, method: any Method)], _ medianDistance: Double
     ) throws(LoragenError) -> (json: JSON, verdict: String, warnings: [String]) {
         let (rows, conditions) = (problem.data.rows, heldOut.conditions)
         func errors(_ predicted: Prediction) throws(LoragenError) -> [Double] {
-            try productErrors(heldOut, problem.representation, predicted)
+            try heldOut.errors(predicted)
         }
         var skills: [Double] = []
         var ownErrors = [Double](repeating: 0, count: heldOut.count)
@@ -92,7 +92,7 @@ public struct Report {
         for seed in seeds {
             let predicted = try model.batch(conditions, target: target, seed: seed)
             let isFirst = seed == seeds[0]
-            let found = try productErrors(heldOut, problem.representation) { (i) throws(LoragenError) in
+            let found = try heldOut.errors { (i) throws(LoragenError) in
                 guard isFirst else { return try predicted(i) }
                 measured.append(MeasuredModules(try predicted(i), rows, representation))
                 return measured[measured.count - 1]
@@ -162,7 +162,7 @@ public struct Report {
         let comparison =
             "skill \(decimal(own)) against \(decimal(best.skill)) of the best baseline, \(best.name); difference "
             + "\(decimal(gain)) ± \(decimal(interval)) over \(gains.count) adapters"
-        let isBaseline = baselineEntries.contains { $0.name == methodName }
+        let isBaseline = methods.find(methodName)?.isBaseline ?? false
         let better = isBaseline ? "a baseline, better than the others: " : "better than every baseline: "
         let worse = isBaseline ? "a baseline, not better than the best other: " : "not better: "
         return (

@@ -13,6 +13,7 @@ struct Generate: ParsableCommand {
               loragen generate digits.loragen.safetensors --bits 0001100101 -o my
               loragen generate digits.loragen.safetensors --bits 0001100101 -o my.safetensors
               loragen generate styles.loragen.safetensors --condition 0.2,-1,0.5 -o my.onnx
+              loragen generate styles.loragen.safetensors --part style=01 --part subject=0.2,-1 -o my
 
             Many at once, each named by its bits, inside the folder that -o names:
 
@@ -29,6 +30,8 @@ struct Generate: ParsableCommand {
 
     /// The basis that is open while the command runs.
     nonisolated(unsafe) private static var directions: OpaquePointer?
+    /// And the parts of the condition.
+    nonisolated(unsafe) private static var parts: [Part] = []
 
     @Argument(help: "The generator file.")
     var generator: String
@@ -39,6 +42,13 @@ struct Generate: ParsableCommand {
     @Option(
         parsing: .unconditional, help: ArgumentHelp("The task as a vector: 0.2,-1,0.5.", valueName: "numbers"))
     var condition: Vector?
+
+    @Option(
+        name: .customLong("part"), parsing: .unconditionalSingleValue,
+        help: ArgumentHelp(
+            "One part of the task, of a generator that takes several: style=01, subject=0.2,-1. `loragen info` names them.",
+            valueName: "name=value"))
+    var parts: [String] = []
 
     @Option(help: ArgumentHelp("A file with the bits of one task on each line; - for stdin.", valueName: "file"))
     var bitsFile: String?
@@ -83,8 +93,8 @@ struct Generate: ParsableCommand {
     @OptionGroup var computing: Computing
 
     func validate() throws {
-        let given = [bits != nil, condition != nil, bitsFile != nil, all].filter { $0 }.count
-        if given > 1 { throw ValidationError("Give one of --bits, --condition, --bits-file and --all.") }
+        let given = [bits != nil, condition != nil, !parts.isEmpty, bitsFile != nil, all].filter { $0 }.count
+        if given > 1 { throw ValidationError("Give one of --bits, --condition, --part, --bits-file and --all.") }
         if samples < 1 { throw ValidationError("--samples must be at least 1.") }
         if let steps, steps < 1 { throw ValidationError("--steps must be at least 1.") }
         if let guidance, !(guidance >= 0) { throw ValidationError("--guidance must be at least 0.") }
@@ -97,6 +107,7 @@ struct Generate: ParsableCommand {
         let directions = try basis.map { path in try make { loragen_basis_open($0, path) } }
         defer { loragen_basis_free(directions) }
         Self.directions = directions
+        Self.parts = try parts.map { try Part($0, of: generator) }
         let format = try AdapterFormat(format, path: out)
         if bitsFile != nil || all, self.format == nil, format != .peft {
             throw Failure(
@@ -209,7 +220,12 @@ struct Generate: ParsableCommand {
                     request.guidance = guidance ?? -1
                     request.sampler = sampler
                     request.basis = Self.directions
-                    return body(&request)
+                    let conditions = Self.parts.map(\.value)
+                    return conditions.withUnsafeBufferPointer { conditions in
+                        request.conditions = conditions.isEmpty ? nil : conditions.baseAddress
+                        request.condition_count = conditions.count
+                        return body(&request)
+                    }
                 }
             }
         }

@@ -35,7 +35,7 @@ struct Info: ParsableCommand {
         let info = try describe(generator)
         print("method      \(string(info.method)), preset \(info.preset == nil ? "–" : string(info.preset))")
         print("base model  \(info.base_model == nil ? "not named" : string(info.base_model))")
-        print("condition   \(conditionText(info))")
+        print("condition   \(try conditionText(info, generator))")
         print("adapter     \(info.module_count) modules, \(info.tensor_count) tensors, \(info.value_count) numbers")
         if info.sampler != nil {
             print("sampler     \(string(info.sampler)), \(info.steps) steps, guidance \(info.guidance)")
@@ -55,11 +55,14 @@ struct Info: ParsableCommand {
         print(table(["module", "inputs", "outputs", "rank", "alpha"], rows))
     }
 
-    private func conditionText(_ info: loragen_generator_info) -> String {
+    private func conditionText(_ info: loragen_generator_info, _ generator: OpaquePointer) throws -> String {
         switch Int(info.condition_kind) {
         case LORAGEN_CONDITION_VECTOR: "a vector of \(info.condition_length) numbers (--condition)"
         case LORAGEN_CONDITION_BITS: "\(info.condition_length) bits (--bits)"
-        default: "none"
+        case LORAGEN_CONDITION_NONE: "none"
+        default:
+            try conditionParts(of: generator)
+                .map { "\($0.name): \($0.kind) of \($0.length)" }.joined(separator: ", ") + " (--part)"
         }
     }
 }

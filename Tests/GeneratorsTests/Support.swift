@@ -3,6 +3,7 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Conditions
 @testable import Files
 @testable import Formats
 @testable import Generators
@@ -364,6 +365,24 @@ private func assembled(_ layout: Layout, _ module: (Int) throws -> Adapter) thro
     try Adapter(layout: layout, values: layout.modules.indices.flatMap { try module($0).copyValues() })
 }
 
+/// Validation tasks that a closure judges.
+private struct Judged: ValidationTasks {
+    let conditions: Tensor<Float>
+    let width: Int
+    let judge: (Tensor<Float>) throws(LoragenError) -> Double?
+
+    func skill(_ predicted: (Int) throws(LoragenError) -> any VectorStream) throws(LoragenError) -> Double? {
+        var rows: [Tensor<Float>] = []
+        for i in 0..<conditions.shape[0] {
+            var pieces: [Tensor<Float>] = []
+            let stream = try predicted(i)
+            while let piece = try stream.next() { pieces.append(piece.flattened()) }
+            rows.append(.concatenate(pieces, axis: 0))
+        }
+        return try judge(rows.isEmpty ? .zeros([0, width]) : .stack(rows))
+    }
+}
+
 extension TrainingData {
     /// Vectors in memory.
     init(
@@ -372,16 +391,23 @@ extension TrainingData {
         tasks: [Int32] = []
     ) {
         self.init(
-            rows: TensorRows(vectors), conditions: conditions, validationConditions: validationConditions,
-            skillOfStreams: { (predicted) throws(LoragenError) in
-                var rows: [Tensor<Float>] = []
-                for i in 0..<validationConditions.shape[0] {
-                    var pieces: [Tensor<Float>] = []
-                    let stream = try predicted(i)
-                    while let piece = try stream.next() { pieces.append(piece.flattened()) }
-                    rows.append(.concatenate(pieces, axis: 0))
-                }
-                return try skill(rows.isEmpty ? .zeros([0, vectors.shape[1]]) : .stack(rows))
-            }, seed: seed, runs: runs, tasks: tasks)
+            rows: TensorRows(vectors), conditions: conditions,
+            validation: Judged(conditions: validationConditions, width: vectors.shape[1], judge: skill), seed: seed,
+            runs: runs, tasks: tasks)
+    }
+}
+
+extension GenerationRequest {
+    /// The condition, where it is bits or a vector alone.
+    var bits: String? {
+        get { condition?.bits }
+        set { condition = newValue.map(Condition.bits) }
+    }
+    var vector: [Float]? {
+        get {
+            guard case .numbers(let numbers) = condition?.parts.first?.value else { return nil }
+            return numbers
+        }
+        set { condition = newValue.map(Condition.vector) }
     }
 }

@@ -57,7 +57,7 @@ FIELD(loragen_training_options, checkpoint_seconds, 56);
 FIELD(loragen_training_options, progress, 64);
 FIELD(loragen_training_options, payload, 72);
 
-SIZE(loragen_generator_info, 96);
+SIZE(loragen_generator_info, 104);
 FIELD(loragen_generator_info, struct_size, 0);
 FIELD(loragen_generator_info, method, 8);
 FIELD(loragen_generator_info, preset, 16);
@@ -71,8 +71,21 @@ FIELD(loragen_generator_info, sampler, 72);
 FIELD(loragen_generator_info, steps, 80);
 FIELD(loragen_generator_info, guidance, 84);
 FIELD(loragen_generator_info, hash, 88);
+FIELD(loragen_generator_info, condition_count, 96);
 
-SIZE(loragen_request, 88);
+SIZE(loragen_condition_info, 32);
+FIELD(loragen_condition_info, struct_size, 0);
+FIELD(loragen_condition_info, name, 8);
+FIELD(loragen_condition_info, kind, 16);
+FIELD(loragen_condition_info, length, 24);
+
+SIZE(loragen_condition, 32);
+FIELD(loragen_condition, name, 0);
+FIELD(loragen_condition, kind, 8);
+FIELD(loragen_condition, data, 16);
+FIELD(loragen_condition, size, 24);
+
+SIZE(loragen_request, 104);
 FIELD(loragen_request, struct_size, 0);
 FIELD(loragen_request, condition, 8);
 FIELD(loragen_request, condition_length, 16);
@@ -85,6 +98,8 @@ FIELD(loragen_request, sampler, 56);
 FIELD(loragen_request, progress, 64);
 FIELD(loragen_request, payload, 72);
 FIELD(loragen_request, basis, 80);
+FIELD(loragen_request, conditions, 88);
+FIELD(loragen_request, condition_count, 96);
 
 SIZE(loragen_save_options, 48);
 FIELD(loragen_save_options, struct_size, 0);

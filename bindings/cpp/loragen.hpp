@@ -297,10 +297,19 @@ private:
     detail::owner<loragen_adapters, loragen_adapters_free> handle_;
 };
 
-/// What to generate: a vector or bits, and how.
+/// A value for one part of a condition: numbers, or a text such as the 0110 of bits.
+struct condition {
+    std::string name; // empty where the generator has one part only
+    std::string kind; // "vector" for numbers, else what the text is
+    std::vector<float> numbers;
+    std::string text;
+};
+
+/// What to generate: a vector, bits or several parts, and how.
 struct request {
     std::vector<float> condition;
     std::string bits;
+    std::vector<loragen::condition> conditions;
     std::uint64_t seed = 0;
     int samples = 1;
     int steps = 0;                 // 0: the generator's own
@@ -313,6 +322,7 @@ enum class condition_kind : std::int32_t {
     none = LORAGEN_CONDITION_NONE,
     vector = LORAGEN_CONDITION_VECTOR,
     bits = LORAGEN_CONDITION_BITS,
+    parts = LORAGEN_CONDITION_PARTS,
 };
 
 /// What a generator file holds.
@@ -329,6 +339,14 @@ struct generator_info {
     int steps;
     float guidance;
     std::string_view hash;
+    std::size_t condition_count;
+};
+
+/// One part of the condition that a generator takes.
+struct condition_info {
+    std::string_view name;
+    std::string_view kind; // "vector", "bits"
+    std::size_t length;
 };
 
 /// A trained generator; many threads may use one at once.
@@ -355,7 +373,19 @@ public:
                 detail::text(info.sampler),
                 info.steps,
                 info.guidance,
-                detail::text(info.hash)};
+                detail::text(info.hash),
+                info.condition_count};
+    }
+
+    std::vector<condition_info> conditions() const && = delete;
+    std::vector<condition_info> conditions() const & {
+        std::vector<condition_info> parts;
+        for (std::size_t index = 0; index < info().condition_count; ++index) {
+            loragen_condition_info part = LORAGEN_CONDITION_INFO_INIT;
+            detail::check(loragen_generator_condition(get(), index, &part));
+            parts.push_back({detail::text(part.name), detail::text(part.kind), part.length});
+        }
+        return parts;
     }
 
     std::vector<loragen::module> modules() const && = delete;
@@ -379,7 +409,8 @@ public:
     /// generate_lora().
     adapters generate(const request &request) const {
         detail::callback_guard guard(request.progress);
-        loragen_request c_request = asked(request, guard);
+        std::vector<loragen_condition> parts;
+        loragen_request c_request = asked(request, guard, parts);
         loragen_adapters *handle = nullptr;
         guard.check(generate_lora(&handle, get(), &c_request));
         return adapters(handle);
@@ -389,7 +420,8 @@ public:
     void generate_file(const request &request, const std::string &path, loragen::format format = format::by_suffix,
                        const save_options &options = {}, std::uint64_t memory_limit = 0, std::int32_t sample = 0) const {
         detail::callback_guard guard(request.progress);
-        loragen_request c_request = asked(request, guard);
+        std::vector<loragen_condition> parts;
+        loragen_request c_request = asked(request, guard, parts);
         const loragen_save_options save = options.c();
         loragen_file_options c_options = LORAGEN_FILE_OPTIONS_INIT;
         c_options.format = static_cast<std::int32_t>(format);
@@ -402,7 +434,14 @@ public:
     loragen_generator *get() const noexcept { return handle_.get(); }
 
 private:
-    static loragen_request asked(const request &request, detail::callback_guard &guard) {
+    static loragen_request asked(const request &request, detail::callback_guard &guard,
+                                 std::vector<loragen_condition> &parts) {
+        for (const auto &part : request.conditions) {
+            const bool numbers = part.kind == "vector";
+            parts.push_back({detail::c_string(part.name), part.kind.c_str(),
+                             numbers ? static_cast<const void *>(part.numbers.data()) : part.text.data(),
+                             numbers ? part.numbers.size() : part.text.size()});
+        }
         loragen_request c_request = LORAGEN_REQUEST_INIT;
         c_request.condition = request.condition.empty() ? nullptr : request.condition.data();
         c_request.condition_length = request.condition.size();
@@ -414,6 +453,8 @@ private:
         c_request.sampler = detail::c_string(request.sampler);
         c_request.progress = guard.function();
         c_request.payload = &guard;
+        c_request.conditions = parts.empty() ? nullptr : parts.data();
+        c_request.condition_count = parts.size();
         return c_request;
     }
 

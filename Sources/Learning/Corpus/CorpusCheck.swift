@@ -1,4 +1,5 @@
 import Adapters
+import Conditions
 import Files
 import Tensor
 
@@ -110,11 +111,12 @@ public struct CorpusCheck {
             tasks[entry.task] = tasks[entry.task] ?? item
             runs[entry.run] = runs[entry.run] ?? item
             guard let first = listed.first?.entry else { continue }
-            if entry.conditionKind != first.conditionKind || entry.condition?.count != first.condition?.count {
+            let (own, others) = (describe(entry), describe(first))
+            if own != others {
                 try tell(
-                    .mismatch, entry.conditionKind == .bits ? "bits" : "condition",
-                    "the condition of \"\(entry.path)\" (\(describe(entry))) differs in kind or length from that of "
-                        + "\"\(first.path)\" (\(describe(first)))")
+                    .mismatch, entry.condition.parts.isEmpty ? "condition" : entry.conditionField,
+                    "the condition of \"\(entry.path)\" (\(own)) differs in kind or length from that of "
+                        + "\"\(first.path)\" (\(others))")
             }
         }
         if !listed.isEmpty, !listed.contains(where: { $0.entry.split == .train }) {
@@ -125,12 +127,9 @@ public struct CorpusCheck {
         }
     }
 
+    /// Names, kinds and lengths of the condition's parts; entries of a corpus have the same.
     private static func describe(_ entry: CorpusEntry) -> String {
-        switch entry.conditionKind {
-        case .none: "none"
-        case .bits: "\(entry.bits?.utf8.count ?? 0) bits"
-        case .vector: "a vector of \(entry.vector?.count ?? 0)"
-        }
+        (try? Schema.parts(of: entry.condition)).map(Schema.phrase) ?? ""
     }
 
     // MARK: Layouts
@@ -222,7 +221,7 @@ extension CorpusCheck {
     private static func conditions(
         _ entries: [CorpusEntry], _ first: CorpusEntry, _ path: String, _ draft: String
     ) -> [Finding] {
-        let conditions = entries.map(\.condition)
+        let conditions = entries.map(\.numbers)
         if conditions.allSatisfy({ $0 == nil }) {
             let texts = entries.contains { $0.text != nil } ? "; \"text\" is for people, nothing learns from it" : ""
             return [
@@ -234,7 +233,7 @@ extension CorpusCheck {
                         + "labels, or its text's embedding.")
             ]
         }
-        guard entries.count > 1, conditions.allSatisfy({ $0 == first.condition }) else { return [] }
+        guard entries.count > 1, conditions.allSatisfy({ $0 == first.numbers }) else { return [] }
         return [
             Finding(
                 .warning, "no-condition",

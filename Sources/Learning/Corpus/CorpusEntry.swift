@@ -39,20 +39,21 @@ public struct CorpusEntry: Sendable, Equatable {
     public var split = Split.train
     /// The task in words, for people.
     public var text: String?
-    /// The condition as the manifest gives it: label bits, or a vector.
-    public var bits: String?
-    public var vector: [Float]?
+    /// What a generator is to be asked for to make such an adapter.
+    public private(set) var condition = Condition()
+    /// The numbers of the condition, part after part; nil without one.
+    public private(set) var numbers: [Float]?
     public var scores: [String: Double] = [:]
     /// The base model that the adapter is for, whatever its config calls it.
     public var baseModel: String?
 
-    /// The condition as numbers: bits become 0 and 1.
-    public var condition: [Float]? {
-        bits.map { $0.utf8.map { $0 == UInt8(ascii: "1") ? 1 : 0 } } ?? vector
-    }
+    /// Label bits, where they are all of the condition.
+    public var bits: String? { condition.bits }
 
-    public var conditionKind: ConditionKind {
-        bits != nil ? .bits : vector != nil ? .vector : .none
+    /// The manifest's field that gives the condition.
+    var conditionField: String {
+        guard let part = condition.parts.first, part.name == nil else { return "conditions" }
+        return part.kind == BitsKind.name ? "bits" : "condition"
     }
 
     /// Parses one line of a manifest. `place` names file and line for messages.
@@ -67,7 +68,7 @@ public struct CorpusEntry: Sendable, Equatable {
             }
             return text
         }
-        let known = ["path", "task", "run", "split", "bits", "condition", "text", "scores", "base_model"]
+        let known = ["path", "task", "run", "split", "bits", "condition", "conditions", "text", "scores", "base_model"]
         for member in object.members where !known.contains(member.name) {
             let list = known.map { "\"\($0)\"" }.joined(separator: ", ")
             throw LoragenError(.format, "\(place): unknown field \"\(member.name)\"; a line may have \(list)")
@@ -94,20 +95,8 @@ public struct CorpusEntry: Sendable, Equatable {
             self.split = split
         }
         baseModel = try text("base_model")
-        if let value = object["bits"], !value.isNull, value.string == nil {
-            throw LoragenError(
-                .format, "\(place), field \"bits\": found \(value.kind); expected a text of 0 and 1, such as \"0110\"")
-        }
-        bits = try text("bits")
-        if let bits, !bits.utf8.allSatisfy({ $0 == UInt8(ascii: "0") || $0 == UInt8(ascii: "1") }) {
-            throw LoragenError(.format, "\(place), field \"bits\": \"\(bits)\" has other characters than 0 and 1")
-        }
-        if let value = object["condition"], !value.isNull {
-            guard bits == nil else {
-                throw LoragenError(.format, "\(place): \"bits\" and \"condition\" are both given; give one")
-            }
-            vector = try Self.numbers(value, place: place)
-        }
+        condition = try Self.condition(object, place)
+        if !condition.parts.isEmpty { numbers = try Schema.plainNumbers(condition, place: place) }
         if let value = object["scores"], !value.isNull {
             guard let members = value.object?.members else {
                 throw LoragenError(.format, "\(place), field \"scores\": expected an object, found \(value.kind)")
@@ -130,19 +119,70 @@ public struct CorpusEntry: Sendable, Equatable {
         run = folder
     }
 
-    private static func numbers(_ value: JSON, place: String) throws(LoragenError) -> [Float] {
+    /// `bits`, `condition`, or `conditions` of named parts.
+    private static func condition(_ object: JSONObject, _ place: String) throws(LoragenError) -> Condition {
+        let given = ["bits", "condition", "conditions"].filter { object[$0].map { !$0.isNull } ?? false }
+        guard given.count < 2 else {
+            throw LoragenError(
+                .format, "\(place): \(given.map { "\"\($0)\"" }.joined(separator: " and ")) are both given; give one")
+        }
+        guard let field = given.first, let value = object[field] else { return Condition() }
+        switch field {
+        case "bits":
+            guard let bits = value.string, !bits.isEmpty else {
+                throw LoragenError(
+                    .format,
+                    "\(place), field \"bits\": found \(value.kind); expected a text of 0 and 1, such as \"0110\"")
+            }
+            guard bits.utf8.allSatisfy({ $0 == UInt8(ascii: "0") || $0 == UInt8(ascii: "1") }) else {
+                throw LoragenError(
+                    .format, "\(place), field \"bits\": \"\(bits)\" has other characters than 0 and 1")
+            }
+            return .bits(bits)
+        case "condition": return .vector(try vector(value, "\(place), field \"condition\""))
+        default:
+            guard let members = value.object?.members, !members.isEmpty else {
+                throw LoragenError(
+                    .format,
+                    "\(place), field \"conditions\": found \(value.kind); expected parts by name, such as {\"style\": "
+                        + "{\"bits\": \"01\"}, \"subject\": {\"vector\": [0.2, -1]}}")
+            }
+            var condition = Condition()
+            for member in members.sorted(by: { precedes($0.name, $1.name) }) {
+                condition.parts.append(
+                    try part(member.name, member.value, "\(place), field \"conditions.\(member.name)\""))
+            }
+            return condition
+        }
+    }
+
+    /// `{"bits": "01"}` or `{"vector": [0.2, -1]}`: a value under the name of its kind.
+    private static func part(_ name: String, _ value: JSON, _ place: String) throws(LoragenError) -> Condition.Part {
+        guard let members = value.object?.members, members.count == 1, let member = members.first else {
+            let kinds = conditionKinds.names.map { "\"\($0)\"" }.joined(separator: ", ")
+            throw LoragenError(
+                .format, "\(place): found \(value.kind); expected an object with a value under one of \(kinds)")
+        }
+        do throws(LoragenError) { _ = try conditionKinds(member.name) } catch {
+            throw LoragenError(.format, "\(place): \(error.message)")
+        }
+        if let text = member.value.string {
+            return Condition.Part(name, kind: member.name, .bytes(Array(text.utf8)))
+        }
+        return Condition.Part(name, kind: member.name, .numbers(try vector(member.value, place)))
+    }
+
+    private static func vector(_ value: JSON, _ place: String) throws(LoragenError) -> [Float] {
         guard let list = value.array, !list.isEmpty else {
             throw LoragenError(
                 .format,
-                "\(place), field \"condition\": expected numbers, such as [0.2, -1], found \(value.kind); a label becomes "
-                    + "\"bits\" with a 1 for each that applies")
+                "\(place): expected numbers, such as [0.2, -1], found \(value.kind); a label becomes \"bits\" with a 1 for "
+                    + "each that applies")
         }
         var result: [Float] = []
         for (i, item) in list.enumerated() {
             guard let number = item.double, Float(number).isFinite else {
-                throw LoragenError(
-                    .format, "\(place), field \"condition\", element \(i): expected a finite number, found \(item.kind)"
-                )
+                throw LoragenError(.format, "\(place), element \(i): expected a finite number, found \(item.kind)")
             }
             result.append(Float(number))
         }
@@ -156,8 +196,20 @@ public struct CorpusEntry: Sendable, Equatable {
         object["task"] = .string(task)
         object["run"] = .string(run)
         object["split"] = .string(split.name)
-        if let bits { object["bits"] = .string(bits) }
-        if let vector { object["condition"] = .array(vector.map { .number(Double($0)) }) }
+        var parts = JSONObject()
+        for part in condition.parts {
+            let value: JSON =
+                switch part.value {
+                case .numbers(let numbers): .array(numbers.map { .number(Double($0)) })
+                case .bytes(let bytes): .string(String(decoding: bytes, as: UTF8.self))
+                }
+            if let name = part.name {
+                parts[name] = .object([part.kind: value])
+            } else {
+                object[conditionField] = value
+            }
+        }
+        if !parts.members.isEmpty { object["conditions"] = .object(parts) }
         if let text { object["text"] = .string(text) }
         if let baseModel { object["base_model"] = .string(baseModel) }
         if !scores.isEmpty {

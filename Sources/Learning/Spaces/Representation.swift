@@ -18,7 +18,7 @@ public struct Representation: Sendable {
         keeps: Bool
     ) throws(LoragenError) -> (representation: Representation, rows: any VectorRows) {
         let kind = try Normaliser.Kind(settings)
-        let space = try SpaceRegistry.space(settings).init(
+        let space = try spaces(settings.text("space")).init(
             fitting: adapters, settings, random: Random(seed: seed, stream: Streams.frames))
         try space.check(kind)
         var end = 0

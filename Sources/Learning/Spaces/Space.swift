@@ -50,18 +50,6 @@ extension Space {
 }
 
 /// The spaces that the setting "space" can name.
-public enum SpaceRegistry {
-    public static let spaces: [any Space.Type] = [ProductSpace.self, FactorSpace.self, SpectrumSpace.self]
-
-    /// The space that a generator file has.
-    public static func read(
-        _ file: TensorReader, _ settings: Settings, layout: Layout
-    ) throws(LoragenError) -> any Space {
-        try space(settings).init(reading: file, settings, layout: layout)
-    }
-
-    static func space(_ settings: Settings) throws(LoragenError) -> any Space.Type {
-        let name = try settings.choice("space", spaces.map { $0.name })
-        return spaces.first { $0.name == name } ?? ProductSpace.self
-    }
+public let spaces = Registry<any Space.Type>("space", [ProductSpace.self, FactorSpace.self, SpectrumSpace.self]) {
+    $0.name
 }

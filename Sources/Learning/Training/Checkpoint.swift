@@ -22,9 +22,9 @@ public struct Checkpoint {
         let stage: Int
         fileprivate let counters: [Double]
 
-        func restore(_ run: StageRun) throws(LoragenError) {
+        func restore(_ session: Session) throws(LoragenError) {
             do throws(LoragenError) {
-                try run.restore(counters: counters) { (name) throws(LoragenError) in try tensor("run." + name) }
+                try session.restore(counters: counters) { (name) throws(LoragenError) in try tensor("run." + name) }
             } catch {
                 throw LoragenError(error.code, "\(file.path): \(error.message)")
             }
@@ -95,12 +95,12 @@ public struct Checkpoint {
         return digest.finish()
     }
 
-    func save(_ run: StageRun, stage: Int, finished: [any TrainingStage]) throws(LoragenError) {
-        var tensors = run.state().map { ("run." + $0.name, $0.tensor) }
+    func save(_ session: Session, stage: Int, finished: [any TrainingStage]) throws(LoragenError) {
+        var tensors = session.state().map { ("run." + $0.name, $0.tensor) }
         for (index, stage) in finished.enumerated() {
             tensors += stage.module.namedTensors().map { ("stage\(index).\($0.name)", $0.tensor) }
         }
-        let counters = run.counters
+        let counters = session.counters
         let digest = Self.digest(
             stage: stage, fingerprint: fingerprint,
             [("counters", [counters.count], { body in counters.withUnsafeBytes(body) })]

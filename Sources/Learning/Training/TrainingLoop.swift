@@ -31,48 +31,51 @@ public struct TrainingLoop {
                 continue
             }
             try stage.prepare()
-            let run = StageRun(stage)
+            let session = Session(stage)
             if let saved = state, saved.stage == index {
-                try saved.restore(run)
-                clock.skip(stage.cost * Double(run.step))
+                try saved.restore(session)
+                clock.skip(stage.cost * Double(session.step))
             }
             state = nil
-            try train(run, index, &reporter, &clock)
+            try train(session, index, &reporter, &clock)
         }
     }
 
     private func train(
-        _ run: StageRun, _ index: Int, _ reporter: inout ProgressReporter, _ clock: inout CostClock
+        _ session: Session, _ index: Int, _ reporter: inout ProgressReporter, _ clock: inout CostClock
     ) throws(LoragenError) {
         var saved = ProgressReporter.now
-        let steps = run.stage.optimisation.steps
+        let steps = session.stage.optimisation.steps
         func report(force: Bool) -> Bool {
             reporter.report(force: force) {
                 Progress(
-                    stage: run.stage.name, step: run.step, steps: steps, loss: run.averageLoss,
-                    validationSkill: run.skill, bestSkill: run.bestSkill,
-                    stepsPerSecond: clock.rate / run.stage.cost, secondsLeft: clock.secondsLeft)
+                    stage: session.stage.name, step: session.step, steps: steps, loss: session.averageLoss,
+                    validationSkill: session.skill, bestSkill: session.bestSkill,
+                    stepsPerSecond: clock.rate / session.stage.cost, secondsLeft: clock.secondsLeft)
             }
         }
-        while run.step < steps, !run.isStopped {
-            try run.advance()
-            clock.advance(run.stage.cost)
+        while session.step < steps, !session.isStopped {
+            session.gradients(of: try session.loss())
+            session.apply()
+            if session.isLookDue { try session.look() }
+            clock.advance(session.stage.cost)
             let cancelled = report(force: false)
             let due = ProgressReporter.now - saved >= checkpointSeconds
             if let checkpoint, cancelled || due {
-                try checkpoint.save(run, stage: index, finished: Array(stages[..<index]))
+                try checkpoint.save(session, stage: index, finished: Array(stages[..<index]))
                 saved = ProgressReporter.now
             }
             if cancelled {
-                throw LoragenError(.cancelled, "training was cancelled at step \(run.step) of \(run.stage.name)")
+                throw LoragenError(
+                    .cancelled, "training was cancelled at step \(session.step) of \(session.stage.name)")
             }
         }
-        clock.skip(run.stage.cost * Double(steps - run.step))
+        clock.skip(session.stage.cost * Double(steps - session.step))
         if report(force: true) {
-            try checkpoint?.save(run, stage: index, finished: Array(stages[..<index]))
-            throw LoragenError(.cancelled, "training was cancelled after \(run.stage.name)")
+            try checkpoint?.save(session, stage: index, finished: Array(stages[..<index]))
+            throw LoragenError(.cancelled, "training was cancelled after \(session.stage.name)")
         }
-        try run.finish()
+        try session.finish()
     }
 }
 

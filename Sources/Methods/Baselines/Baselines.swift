@@ -26,13 +26,13 @@ private func entry(
     _ name: String, weightCount: @escaping @Sendable (ProblemSize) -> Int,
     workspace: @escaping @Sendable (ProblemSize) -> Double = { _ in 0 },
     make: @escaping @Sendable (ProblemSize) -> any VectorMethod
-) -> MethodRegistry.Entry {
-    MethodRegistry.Entry(name: name, presets: presets()) { settings, size throws(LoragenError) in
+) -> MethodEntry {
+    MethodEntry(name: name, presets: presets(), isBaseline: true) { settings, size throws(LoragenError) in
         try Plan(weightCount: weightCount(size), workspace: workspace(size), settings: settings) { _ in make(size) }
     }
 }
 
-public let baselineEntries: [MethodRegistry.Entry] = [
+public let baselines: [MethodEntry] = [
     entry("mean") {
         $0.values
     } make: {
@@ -68,7 +68,7 @@ public let baselineEntries: [MethodRegistry.Entry] = [
         name: "mlp",
         presets: presets([
             "width": 256, "layers": 2, "steps": 4000, "batch": 64, "rate": 1e-3, "weightDecay": 1e-2, "patience": 10,
-        ]), streams: true
+        ]), streams: true, isBaseline: true
     ) { settings, size throws(LoragenError) in
         try Plan(
             weightCount: MLPMethod.weightCount(settings, size), workspace: MLPMethod.workspace(settings, size),

@@ -63,7 +63,7 @@ final class MLPMethod: VectorMethod, Module, TrainingStage {
 
     func validationSkill() throws(LoragenError) -> Double? {
         guard let data else { return nil }
-        return try data.skill(withoutGradients { self(data.validationConditions) })
+        return try data.skill(withoutGradients { self(data.validation.conditions) })
     }
 
     /// No function of the condition, and the mean of the vectors.

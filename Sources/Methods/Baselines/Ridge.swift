@@ -65,14 +65,14 @@ public final class Ridge: Module {
         let y: Tensor<Double> = try data.vectors.converted()
         let solve = solver(data.conditions, y)
         becomeMean(y)
-        guard let skillOfMean = try data.skill(self(data.validationConditions)) else {
+        guard let skillOfMean = try data.skill(self(data.validation.conditions)) else {
             if let penalty = try leftOutPenalty(data, y) { try solve(penalty) }
             return
         }
         var best = (skill: skillOfMean, weights: weights.value, conditions: conditions?.value)
         for penalty in Self.penalties {
             try solve(penalty)
-            if let skill = try data.skill(self(data.validationConditions)), skill > best.skill {
+            if let skill = try data.skill(self(data.validation.conditions)), skill > best.skill {
                 best = (skill, weights.value, conditions?.value)
             }
         }

@@ -5,7 +5,7 @@ import Tensor
 /// COND P-DIFF: an autoencoder of adapter vectors and a diffusion model of its latents, given a condition
 /// (Jin et al. 2024, arXiv 2408.01415).
 final class CondPDiff: VectorMethod, Module {
-    static let entry = MethodRegistry.Entry(name: "cond-pdiff", presets: presets) {
+    static let entry = MethodEntry(name: "cond-pdiff", presets: presets) {
         settings, size throws(LoragenError) in
         try Plan(
             weightCount: weightCount(settings, size), workspace: workspace(settings, size), settings: settings

@@ -95,11 +95,11 @@ final class DiffusionStage: TrainingStage {
     }
 
     func validationSkill() throws(LoragenError) -> Double? {
-        guard let sampling = model.sampling?.quick, data.validationConditions.shape[0] > 0 else { return nil }
+        guard let sampling = model.sampling?.quick, data.validation.conditions.shape[0] > 0 else { return nil }
         var random = Random(seed: data.seed, stream: Streams.sampling)
-        let shape = [data.validationConditions.shape[0], model.autoencoder.latentCount]
+        let shape = [data.validation.conditions.shape[0], model.autoencoder.latentCount]
         let vectors = try model.vectors(
-            conditions: data.validationConditions, start: random.normal(shape), sampling: sampling,
+            conditions: data.validation.conditions, start: random.normal(shape), sampling: sampling,
             noise: { _ in .zeros(shape) })
         return try data.skill(vectors)
     }

@@ -5,7 +5,7 @@ import Tensor
 /// RPG: a recurrent model gives each weight token a prototype, and a diffusion model that all tokens share draws each
 /// token given its prototype (Wang et al. 2025, arXiv 2501.11587).
 final class RPG: VectorMethod, Module {
-    static let entry = MethodRegistry.Entry(name: "rpg", presets: presets, streams: true) {
+    static let entry = MethodEntry(name: "rpg", presets: presets, streams: true) {
         settings, size throws(LoragenError) in
         try Plan(
             weightCount: shape(settings, size).configuration.parameterCount + startCount(settings, size),

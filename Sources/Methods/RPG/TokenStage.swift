@@ -41,7 +41,7 @@ final class TokenStage: TrainingStage {
 
     func prepare() throws(LoragenError) {
         let sampling = model.sampling(nil)
-        guard let start = model.around(data.validationConditions, sampling), start.shape[0] > 0 else { return }
+        guard let start = model.around(data.validation.conditions, sampling), start.shape[0] > 0 else { return }
         skillAtRest = try data.skill(start) ?? 0
     }
 
@@ -96,9 +96,9 @@ final class TokenStage: TrainingStage {
 
     func validationSkill() throws(LoragenError) -> Double? {
         // Draws without a condition are not to hit held-out adapters.
-        guard data.count > 0, model.configuration.conditions > 0, data.validationConditions.shape[0] > 0
+        guard data.count > 0, model.configuration.conditions > 0, data.validation.conditions.shape[0] > 0
         else { return nil }
         return try data.skill(
-            model.vectors(conditions: data.validationConditions, seed: data.seed, sampling: model.sampling?.quick))
+            model.vectors(conditions: data.validation.conditions, seed: data.seed, sampling: model.sampling?.quick))
     }
 }

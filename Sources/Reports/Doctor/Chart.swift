@@ -52,7 +52,7 @@ extension Diagnosis.Chart {
             }
             for members in named.values where members.count > 1 { join(members) }
         }
-        let conditions = chosen.map { group.members[compared[$0]].entry?.condition }
+        let conditions = chosen.map { group.members[compared[$0]].entry?.numbers }
         let given = conditions.compactMap { $0 }
         let usable = given.count == chosen.count && Set(given.map(\.count)).count == 1 ? given : nil
         return try Diversity(
@@ -94,7 +94,7 @@ extension Diagnosis.Chart {
                 .error, code, "\(listed(names)) \(what), in different splits: the held-out part is not held out",
                 "Put them into one split, with one \"run\".", names)
         }
-        let conditions = Set(entries.compactMap(\.condition))
+        let conditions = Set(entries.compactMap(\.numbers))
         if conditions.count > 1 {
             return Finding(
                 .error, code, "\(listed(names)) \(what), for \(conditions.count) different conditions",
@@ -142,7 +142,7 @@ extension Diagnosis.Chart {
 
     /// One update at several strengths, each for a condition of its own: a slider, and not a run.
     private func isStrengths(_ set: [Int]) -> Bool {
-        let conditions = set.compactMap { group.members[compared[$0]].entry?.condition }
+        let conditions = set.compactMap { group.members[compared[$0]].entry?.numbers }
         return Set(conditions).count == set.count && clusters.sets(upTo: Clusters.near).contains(set)
     }
 

@@ -14,7 +14,7 @@ private struct Forgery {
     ]
     var values = 32
     var conditions = 1
-    var kind = 1
+    var schema: [[String: Any]] = [["name": "condition", "kind": "vector", "length": 1]]
     var about: [String: Any] = [:]
     var tensors: [String: [Int]] = [:]
     var method = "mean"
@@ -27,8 +27,8 @@ private struct Forgery {
     func save(to path: String) throws {
         let generator: [String: Any] = [
             "method": method, "preset": "default", "settings": settings, "seed": "0",
-            "layout": ["version": 1, "modules": modules], "conditionKind": kind, "values": values,
-            "conditions": conditions, "examples": 1, "runs": 1, "tasks": ["t"], "medianDistance": 1.0,
+            "layout": ["version": 1, "modules": modules], "schema": schema, "values": values, "examples": 1, "runs": 1,
+            "tasks": ["t"], "medianDistance": 1.0,
             "hash": String(repeating: "0", count: 64),
         ].merging(about) { $1 }
         let shapes = [
@@ -46,7 +46,7 @@ private struct Forgery {
             header[name] = ["dtype": "F32", "shape": shape, "data_offsets": [start, data.count]]
         }
         var bytes = SafetensorsBytes(header: header, data: data)
-        bytes.metadata = ["format": "loragen.generator", "version": "1", "report": "{}"]
+        bytes.metadata = ["format": "loragen.generator", "version": "2", "report": "{}"]
         bytes[json: "generator"] = generator
         try bytes.save(to: path)
     }
@@ -62,7 +62,7 @@ private struct Forgery {
         try forgery.save(to: scratch("g"))
         let generator = try Generator(path: scratch("g"))
         var ask = GenerationRequest()
-        if generator.conditionLength > 0 { ask.condition = [Float](repeating: 1, count: generator.conditionLength) }
+        if generator.schema.width > 0 { ask.vector = [Float](repeating: 1, count: generator.schema.width) }
         return try generator.generate(ask)[0]
     }
 
@@ -125,11 +125,15 @@ private struct Forgery {
     }
 
     @Test(
-        "the kind of condition and its length agree",
-        arguments: [(0, 1), (0, 1000), (1, 0), (2, 0)])
-    func conditions(kind: Int, length: Int) throws {
+        "the parts of the condition and the numbers' scales agree",
+        arguments: [
+            ([("a", "vector", 1)], 0), ([], 1), ([("a", "bits", 2)], 1), ([("a", "bits", 1), ("b", "bits", 1)], 1),
+            ([("a", "bits", 1), ("a", "vector", 1)], 2), ([("a", "vector", 1 << 24), ("b", "vector", 1)], 1),
+        ])
+    func conditions(parts: [(String, String, Int)], length: Int) throws {
         var forgery = Forgery()
-        (forgery.kind, forgery.conditions) = (kind, length)
+        forgery.schema = parts.map { ["name": $0.0, "kind": $0.1, "length": $0.2] }
+        forgery.conditions = length
         try expectRefusal("condition", forgery)
     }
 
@@ -139,7 +143,7 @@ private struct Forgery {
         bytes.fill("condition.scale") { _ in 1e30 }
         try bytes.save(to: scratch("g"))
         let generator = try Generator(path: scratch("g"))
-        expectFailure(.nonFinite, "condition") { _ = try generator.generate(request { $0.condition = [3e38] }) }
+        expectFailure(.nonFinite, "condition") { _ = try generator.generate(request { $0.vector = [3e38] }) }
     }
 
     @Test func `shifts of conditions that are no numbers are refused at once`() throws {
@@ -167,7 +171,7 @@ private struct Forgery {
     func sparseWeights(type: String, bits: Int) throws {
         var forgery = Forgery()
         forgery.method = "rpg"
-        let preset = try #require(MethodRegistry.settings(method: "rpg", preset: "default").values.members)
+        let preset = try #require(methods("rpg").settings(preset: "default").values.members)
         for member in preset where forgery.settings[member.name] == nil {
             forgery.settings[member.name] = try JSONSerialization.jsonObject(
                 with: Data(member.value.text().utf8), options: .fragmentsAllowed)

@@ -17,10 +17,8 @@ private func survive(_ path: String) -> LoragenError? {
     do throws(LoragenError) {
         let generator = try Generator(path: path)
         var ask = GenerationRequest()
-        if generator.conditionLength <= 64 {
-            ask.condition =
-                generator.conditionLength == 0 ? nil : [Float](repeating: 1, count: generator.conditionLength)
-        }
+        let width = generator.schema.width
+        if (1...64).contains(width) { ask.vector = [Float](repeating: 1, count: width) }
         ask.steps = generator.sampler == nil ? nil : 2
         _ = try generator.generate(ask)
         return nil
@@ -53,7 +51,7 @@ private func survive(_ path: String) -> LoragenError? {
     }
 
     @Test func `another version is .version, no version too`() throws {
-        for version in ["2", "0", "", nil] as [String?] {
+        for version in ["1", "3", "0", "", nil] as [String?] {
             let error = try spoilt { $0.metadata["version"] = version }
             #expect(
                 error?.code == .version && error?.message.hasPrefix(scratch("g")) == true, "\(error?.message ?? "")")
@@ -129,14 +127,19 @@ private func survive(_ path: String) -> LoragenError? {
             ("settings", "samplingSteps", 0), ("settings", "outputFrame", 0),
             ("", "examples", 1 << 28), ("", "examples", 0), ("", "examples", .max), ("", "values", 1 << 32),
             ("", "values", 1),
-            ("", "conditions", 1 << 24), ("", "conditions", -1), ("", "conditionKind", 3), ("", "conditionKind", -1),
-            ("", "conditionKind", 1 << 40),
+            ("schema", "length", 1 << 24), ("schema", "length", -1), ("schema", "length", 0),
+            ("schema", "length", .max),
+            ("schema", "name", 1), ("schema", "kind", 2),
         ])
     func forged(object: String, name: String, value: Int) throws {
         let before = peakMemory()
         let error = try spoilt { bytes in
             if object.isEmpty {
                 bytes[json: "generator"][name] = value
+            } else if object == "schema" {
+                var parts = bytes[json: "generator"][object] as? [[String: Any]] ?? []
+                parts[0][name] = value
+                bytes[json: "generator"][object] = parts
             } else {
                 var settings = bytes[json: "generator"][object] as? [String: Any] ?? [:]
                 settings[name] = value
@@ -173,7 +176,7 @@ private func survive(_ path: String) -> LoragenError? {
     @Test(
         "metadata that is missing or of another kind is .format",
         arguments: [
-            "method", "preset", "settings", "seed", "layout", "conditionKind", "values", "conditions", "examples",
+            "method", "preset", "settings", "seed", "layout", "schema", "values", "examples",
             "tasks",
             "medianDistance", "hash",
         ])

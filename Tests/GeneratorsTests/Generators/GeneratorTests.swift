@@ -3,6 +3,7 @@ import Tensor
 import Testing
 
 @testable import Adapters
+@testable import Conditions
 @testable import Files
 @testable import Generators
 @testable import Learning
@@ -15,7 +16,7 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
     @Test func `a generator says what it is`() throws {
         let generator = try Generator(path: Trained.path())
         #expect(generator.method == "cond-pdiff" && generator.preset == "default")
-        #expect(generator.conditionKind == .bits && generator.conditionLength == 5)
+        #expect(generator.schema.code == 2 && generator.schema.width == 5 && generator.schema.phrase == "5 bits")
         #expect(generator.sampler == "dpm-solver++" && generator.steps == 5 && generator.guidance == 1)
         #expect(generator.layout.modules.map(\.name) == (try Synthetic.layout()).modules.map(\.name))
         #expect(generator.layout.baseModel == "tiny")
@@ -50,7 +51,7 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
 
     @Test func `bits and the vector of the same numbers are the same request`() throws {
         let generator = try Generator(path: Trained.path())
-        let vector = try generator.generate(request { $0.condition = [1, 0, 1, 1, 0] })
+        let vector = try generator.generate(request { $0.vector = [1, 0, 1, 1, 0] })
         #expect(values(vector) == values(try generator.generate(request(bits: task))))
     }
 
@@ -97,15 +98,17 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
             #expect(error.code == code, "\(error.message)")
             for part in parts { #expect(error.message.contains(part), "\(error.message)") }
         }
-        refuse(.mismatch, "4 numbers", "5 bits") { $0.condition = [1, 0, 1, 0] }
-        refuse(.mismatch, "0 numbers") { $0.condition = [] }
-        refuse(.nonFinite, "element 2", "nan") { $0.condition = [1, 0, .nan, 0, 1] }
-        refuse(.nonFinite, "element 4", "inf") { $0.condition = [1, 0, 0, 0, -.infinity] }
+        refuse(.mismatch, "4 numbers", "5 bits") { $0.vector = [1, 0, 1, 0] }
+        refuse(.mismatch, "0 numbers") { $0.vector = [] }
+        refuse(.nonFinite, "element 2", "nan") { $0.vector = [1, 0, .nan, 0, 1] }
+        refuse(.nonFinite, "element 4", "inf") { $0.vector = [1, 0, 0, 0, -.infinity] }
         refuse(.mismatch, "6 bits", "5 bits") { $0.bits = "101101" }
         refuse(.mismatch, "0 bits") { $0.bits = "" }
         refuse(.invalidArgument, "10a10", "0 and 1") { $0.bits = "10a10" }
         refuse(.invalidArgument, "0 and 1") { $0.bits = "1٠1١0" }
-        refuse(.invalidArgument, "both") { ($0.bits, $0.condition) = (task, [1, 0, 1, 0, 1]) }
+        refuse(.invalidArgument, "twice", "5 bits") {
+            $0.condition = Condition(Condition.bits(task).parts + Condition.vector([1, 0, 1, 0, 1]).parts)
+        }
         refuse(.invalidArgument, "no condition", "5 bits") { _ in }
     }
 
@@ -123,10 +126,10 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
                 _ = try generator.generate(request(bits: "0101"))
             }
             if name == "none" {
-                expectFailure(.mismatch, "no condition") { _ = try generator.generate(request { $0.condition = [1] }) }
+                expectFailure(.mismatch, "no condition") { _ = try generator.generate(request { $0.vector = [1] }) }
                 _ = try generator.generate(request())
             } else {
-                _ = try generator.generate(request { $0.condition = [0.5, 2, 1, 3] })
+                _ = try generator.generate(request { $0.vector = [0.5, 2, 1, 3] })
             }
         }
     }
@@ -209,7 +212,7 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
     @Test func `a request whose conditions are far beyond numbers is refused`() throws {
         let generator = try Generator(path: Trained.path())
         expectFailure(.nonFinite) {
-            _ = try generator.generate(request { $0.condition = [3e38, -3e38, 3e38, 3e38, 3e38] })
+            _ = try generator.generate(request { $0.vector = [3e38, -3e38, 3e38, 3e38, 3e38] })
         }
     }
 
@@ -255,7 +258,7 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
             corpus: try Corpus(path: scratch("c")), path: scratch("g"), options: tinyOptions(method: "ridge"))
         let generator = try Generator(path: scratch("g"))
         func distance(_ condition: [Float]) throws -> ConditionDistance {
-            let adapter = try generator.generate(request { $0.condition = condition })[0]
+            let adapter = try generator.generate(request { $0.vector = condition })[0]
             let origin = try origin(adapter)
             return ConditionDistance(
                 toNearest: try #require(origin["conditionDistance"]?.double),
@@ -298,7 +301,7 @@ private func values(_ adapters: [Adapter]) -> [[Float]] { adapters.map { $0.copy
 
     @Test func `a condition of numbers is named by its digest`() throws {
         let generator = try Generator(path: Trained.path())
-        let adapter = try generator.generate(request { $0.condition = [1, 0, 0, 0, 0.5] })[0]
+        let adapter = try generator.generate(request { $0.vector = [1, 0, 0, 0, 0.5] })[0]
         var digest = SHA256()
         ([1, 0, 0, 0, 0.5] as [Float]).withUnsafeBytes { digest.update($0) }
         let origin = try JSON.parse(try #require(adapter.metadata["loragen.origin"]), source: "origin")

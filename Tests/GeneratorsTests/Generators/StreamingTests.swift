@@ -47,7 +47,7 @@ import Testing
 
     @Test func `the limit decides whether a corpus stays in memory`() throws {
         let corpus = try Synthetic.shared.get().corpus
-        let settings = try MethodRegistry.settings(method: "mlp", preset: "default")
+        let settings = try methods("mlp").settings(preset: "default")
         for (limit, keeps) in [(UInt64(0), true), (1 << 30, true), (Self.tight, false)] {
             let problem = try Problem(corpus, settings, streams: true, seed: 1, memoryLimit: limit)
             #expect(problem.data.rows is TensorRows == keeps)

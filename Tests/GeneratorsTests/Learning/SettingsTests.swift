@@ -43,10 +43,10 @@ import Testing
     }
 
     @Test func `every preset of every method gives a network or says why not`() throws {
-        for entry in MethodRegistry.entries {
+        for entry in methods.all {
             for preset in entry.presets {
-                let settings = try MethodRegistry.settings(method: entry.name, preset: preset.name)
-                _ = (try SpaceRegistry.space(settings), try Normaliser.Kind(settings))
+                let settings = try methods(entry.name).settings(preset: preset.name)
+                _ = (try spaces(settings.text("space")), try Normaliser.Kind(settings))
                 let size = ProblemSize(values: 6000, conditions: 10, examples: 50)
                 let plan = try entry.plan(settings, size)
                 #expect(plan.weightCount > 0, "\(entry.name) \(preset.name)")
@@ -57,10 +57,10 @@ import Testing
 
     @Test func `unknown methods and presets are refused, with the names there are`() {
         expectFailure(.invalidArgument, "\"magic\"", "\"cond-pdiff\"", "\"ridge\"") {
-            _ = try MethodRegistry.settings(method: "magic", preset: "default")
+            _ = try methods("magic").settings(preset: "default")
         }
         expectFailure(.invalidArgument, "\"huge\"", "\"vision\"") {
-            _ = try MethodRegistry.settings(method: "cond-pdiff", preset: "huge")
+            _ = try methods("cond-pdiff").settings(preset: "huge")
         }
     }
 }

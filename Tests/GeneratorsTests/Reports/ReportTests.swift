@@ -130,7 +130,7 @@ import Testing
     @Test func `help and header name every method and preset`() throws {
         for file in ["Sources/loragen-cli/Train.swift", "include/loragen.h"] {
             let text = try String(contentsOf: repository.appendingPathComponent(file), encoding: .utf8)
-            for entry in MethodRegistry.entries {
+            for entry in methods.all {
                 #expect(text.contains(entry.name), "\(entry.name) in \(file)")
                 for preset in entry.presets {
                     #expect(text.contains(preset.name), "\(entry.name) \(preset.name) in \(file)")

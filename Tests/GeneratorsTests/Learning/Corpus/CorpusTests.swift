@@ -43,8 +43,8 @@ private struct Small {
         let corpus = try Corpus(path: small.path)
         #expect(corpus.entries.map(\.path) == ["t0", "t1", "t2", "t3"])
         #expect(corpus.entries.map(\.split) == [.train, .train, .train, .validation])
-        #expect(corpus.entries[3].condition == [1, 1, 0, 0, 0])
-        #expect(corpus.entries[3].conditionKind == .bits)
+        #expect(corpus.entries[3].numbers == [1, 1, 0, 0, 0])
+        #expect(corpus.entries[3].bits == "11000")
         #expect(!corpus.isRecut)
         for i in 0..<4 {
             #expect(try corpus.adapter(at: i).copyValues() == Synthetic.adapter(Synthetic.bits(i)).copyValues())
@@ -61,7 +61,7 @@ private struct Small {
         try write("x", to: small.path + "/README")
         let corpus = try Corpus(path: small.path)
         #expect(corpus.entries.map(\.task) == ["t0", "t1", "t2", "t3"])
-        #expect(corpus.entries.allSatisfy { $0.conditionKind == .none && $0.split == .train })
+        #expect(corpus.entries.allSatisfy { $0.numbers == nil && $0.split == .train })
     }
 
     @Test("a manifest is read with any line ends, blank lines and no last one", arguments: ["\n", "\r\n"])
@@ -84,7 +84,7 @@ private struct Small {
         let small = try Small([line])
         let entry = try Corpus(path: small.path).entries[0]
         #expect(entry.run == "r7" && entry.text == "is it a 1?" && entry.split == .test)
-        #expect(entry.condition == [0.5, -2] && entry.conditionKind == .vector && entry.scores == ["accuracy": 0.97])
+        #expect(entry.numbers == [0.5, -2] && entry.bits == nil && entry.scores == ["accuracy": 0.97])
     }
 
     @Test func `adapters of different ranks are re-cut to the largest, by canonical form`() throws {

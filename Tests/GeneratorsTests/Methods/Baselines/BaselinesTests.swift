@@ -350,7 +350,7 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
 
 @Suite struct MLPTests {
     private static func settings(_ changes: String = "{}") throws -> Settings {
-        try MethodRegistry.settings(method: "mlp", preset: "default").overridden(by: changes)
+        try methods("mlp").settings(preset: "default").overridden(by: changes)
     }
 
     @Test("the weights counted beforehand are those it has", arguments: [(1, 3), (2, 0), (4, 5)])

@@ -27,7 +27,7 @@ import Testing
     }
 
     @Test func `without a condition, or with more numbers than are worth keeping, there is no start`() throws {
-        let settings = try MethodRegistry.settings(method: "rpg", preset: "default")
+        let settings = try methods("rpg").settings(preset: "default")
         func count(_ size: ProblemSize) throws -> Int {
             try RPG.entry.plan(settings, size).weightCount - RPG.shape(settings, size).configuration.parameterCount
         }

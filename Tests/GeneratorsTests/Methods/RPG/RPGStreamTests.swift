@@ -105,7 +105,7 @@ private func settings(_ change: String = "") throws -> String {
         let corpus = try Synthetic.shared.get().corpus
         var losses: [[Float]] = []
         for (limit, normaliser) in [(UInt64(0), "inside-tensor"), (250_000, "inside-tensor")] {
-            let made = try MethodRegistry.settings(method: "rpg", preset: "tiny").overridden(
+            let made = try methods("rpg").settings(preset: "tiny").overridden(
                 by: settings(
                     #""recurrence": "mamba", "denoiser": "convolution", "diffusionBatch": 50, "normaliser": "\#(normaliser)", "#
                         + change))

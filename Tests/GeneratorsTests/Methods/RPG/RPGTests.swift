@@ -18,7 +18,7 @@ let tinyRPG = """
         values: 300, conditions: 5, examples: 8, tensors: [[4, 15], [20, 6], [3, 40]], runs: 3)
 
     private static func settings(_ preset: String, _ change: JSONObject = [:]) throws -> Settings {
-        let base = try MethodRegistry.settings(method: "rpg", preset: preset)
+        let base = try methods("rpg").settings(preset: preset)
         return Settings(base.values.changing(change))
     }
 
@@ -239,7 +239,7 @@ let tinyRPG = """
         let file = try SafetensorsFile(path: scratch("g"))
         #expect(file.tensor("model.states")?.shape == [3, 32])
         let generator = try Generator(path: scratch("g"))
-        #expect(generator.conditionKind == .none)
+        #expect(generator.schema.parts.isEmpty)
         #expect(try generator.generate(request { $0.samples = 4 }).count == 4)
     }
 }

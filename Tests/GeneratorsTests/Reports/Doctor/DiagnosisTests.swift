@@ -67,7 +67,7 @@ struct DiagnosisTests {
         #expect(abs(try #require(diversity.nearestSkill) - (1 - nearest / mean)) < 1e-4)
 
         // Ridge regression that never saw the adapter, for the best of the three penalties.
-        let conditions = corpus.entries.compactMap(\.condition)
+        let conditions = corpus.entries.compactMap(\.numbers)
         var best = -Double.infinity
         for penalty in [1e-4, 1e-2, 1] {
             var error = 0.0

@@ -23,7 +23,7 @@ from ._errors import (
     UnsupportedError,
     VersionError,
 )
-from ._generator import Generator
+from ._generator import ConditionPart, Generator
 from ._library import load_library, set_threads, threads, version
 from ._progress import Progress
 from ._training import train
@@ -37,6 +37,7 @@ __all__ = [
     "Basis",
     "CancelledError",
     "CompactAdapter",
+    "ConditionPart",
     "Corpus",
     "CorpusEntry",
     "DType",

@@ -5,20 +5,37 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ctypes import byref, pointer
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Union
 
 import numpy
 
 from ._adapters import Adapters, DType, Format, Module, save_options
 from ._compact import Basis, CompactAdapter
 from ._library import (
-    CFileOptions, CGeneratorInfo, CModule, CRequest, Handle, Owner, call, decode, encode, load_library,
+    CCondition, CConditionInfo, CFileOptions, CGeneratorInfo, CModule, CRequest, Handle, Owner, call, decode, encode,
+    load_library,
 )
 from ._progress import Callback, progress_function
 
-_CONDITIONS = {0: "none", 1: "vector", 2: "bits"}
+_CONDITIONS = {0: "none", 1: "vector", 2: "bits", 3: "parts"}
+
+
+@dataclass(frozen=True)
+class ConditionPart:
+    """One part of the condition that a generator takes."""
+
+    name: str
+    #: "vector" or "bits".
+    kind: str
+    #: Numbers of a vector, or bits.
+    length: int
+
+
+#: A vector, or a value for each part by its name: numbers, or a text where the part takes one.
+Condition = Union[Sequence[float], "numpy.ndarray[Any, Any]", Mapping[str, Any]]
 
 
 class Generator(Owner):
@@ -33,10 +50,16 @@ class Generator(Owner):
         self.preset: str | None = decode(info.preset)
         #: As the adapters of the corpus name it.
         self.base_model: str | None = decode(info.base_model)
-        #: "none", "vector" or "bits".
+        #: "none", "vector", "bits", or "parts" for several: `conditions` has them.
         self.condition_kind: str = _CONDITIONS.get(info.condition_kind, "unknown")
-        #: Numbers, or bits.
+        #: Numbers, or bits, of all parts.
         self.condition_length: int = info.condition_length
+        #: The parts of a condition.
+        self.conditions: list[ConditionPart] = []
+        for index in range(info.condition_count):
+            part = CConditionInfo()
+            call("loragen_generator_condition", self._pointer, index, byref(part))
+            self.conditions.append(ConditionPart(part.name.decode(), part.kind.decode(), part.length))
         self.module_count: int = info.module_count
         self.tensor_count: int = info.tensor_count
         #: Numbers in one adapter.
@@ -69,7 +92,7 @@ class Generator(Owner):
 
     def generate(
         self,
-        condition: Sequence[float] | numpy.ndarray[Any, Any] | None = None,
+        condition: Condition | None = None,
         *,
         bits: str | None = None,
         seed: int = 0,
@@ -86,7 +109,7 @@ class Generator(Owner):
         ignores the condition, 1 follows it, more exaggerates it. `sampler` is "ddpm", "ddim" or "dpm-solver++". What
         is left out is as the generator was trained for. A generator of compact adapters needs the `basis` of their base model.
         """
-        request = _request(condition, bits, seed, samples, steps, guidance, sampler, basis)
+        request = _request(self.conditions, condition, bits, seed, samples, steps, guidance, sampler, basis)
         with progress_function(progress) as function:
             request.progress = function
             handle = Handle("loragen_adapters_free", "generate_lora", self._pointer, byref(request))
@@ -98,12 +121,12 @@ class Generator(Owner):
         return bool(load_library().loragen_generator_is_compact(self._pointer))
 
     def generate_compact(
-        self, condition: Sequence[float] | numpy.ndarray[Any, Any] | None = None, *, bits: str | None = None,
+        self, condition: Condition | None = None, *, bits: str | None = None,
         seed: int = 0, sample: int = 0, steps: int | None = None, guidance: float | None = None,
         sampler: str | None = None,
     ) -> CompactAdapter:
         """Draws one compact adapter; the basis is not needed. Options are those of `generate`."""
-        request = _request(condition, bits, seed, 1, steps, guidance, sampler)
+        request = _request(self.conditions, condition, bits, seed, 1, steps, guidance, sampler)
         with progress_function(None) as function:
             request.progress = function
             handle = Handle("loragen_compact_free", "loragen_generate_compact", self._pointer, byref(request), sample)
@@ -112,7 +135,7 @@ class Generator(Owner):
     def generate_file(
         self,
         path: str | os.PathLike[str],
-        condition: Sequence[float] | numpy.ndarray[Any, Any] | None = None,
+        condition: Condition | None = None,
         *,
         format: Format = Format.BY_SUFFIX,
         dtype: DType = DType.FLOAT32,
@@ -137,7 +160,7 @@ class Generator(Owner):
         The bytes are those of `generate` and `Adapter.save`, whose options these are. The call holds at most `memory_limit` bytes beside the
         generator's file (0: no limit), or raises.
         """
-        request = _request(condition, bits, seed, 1, steps, guidance, sampler, basis)
+        request = _request(self.conditions, condition, bits, seed, 1, steps, guidance, sampler, basis)
         save = save_options(dtype, keep_alpha, base, peft_names, portable, layers, model)
         options = CFileOptions(
             format=int(format), save=pointer(save),
@@ -152,7 +175,7 @@ class Generator(Owner):
 
 
 def _request(
-    condition: Sequence[float] | numpy.ndarray[Any, Any] | None, bits: str | None, seed: int, samples: int,
+    parts: Sequence[ConditionPart], condition: Condition | None, bits: str | None, seed: int, samples: int,
     steps: int | None, guidance: float | None, sampler: str | None, basis: Basis | None = None,
 ) -> CRequest:
     request = CRequest(
@@ -166,14 +189,35 @@ def _request(
     if basis is not None:
         request.basis = basis._pointer.pointer
         request.basis_kept = basis
-    if condition is not None:
-        vector = numpy.ascontiguousarray(condition, dtype=numpy.float32)
-        if vector.ndim != 1:
-            raise ValueError(f"condition must have one dimension, not shape {vector.shape}")
+    if isinstance(condition, Mapping):
+        values = [_part(parts, name, value) for name, value in condition.items()]
+        request.conditions = (CCondition * len(values))(*(value for value, _ in values))
+        request.condition_count = len(values)
+        request.kept = values
+    elif condition is not None:
+        vector = _vector(condition, "condition")
         request.condition = vector.ctypes.data_as(ctypes.c_void_p)
         request.condition_length = vector.size
         request.kept = vector
     return request
+
+
+def _vector(values: Any, name: str) -> numpy.ndarray[Any, Any]:
+    vector = numpy.ascontiguousarray(values, dtype=numpy.float32)
+    if vector.ndim != 1:
+        raise ValueError(f"{name} must have one dimension, not shape {vector.shape}")
+    return vector
+
+
+def _part(parts: Sequence[ConditionPart], name: str, value: Any) -> tuple[CCondition, Any]:
+    """A value for a part, and what it points into."""
+    if isinstance(value, str):
+        kind = next((part.kind for part in parts if part.name == name), "bits")
+        data = ctypes.create_string_buffer(value.encode())
+        address = ctypes.cast(data, ctypes.c_void_p)
+        return CCondition(encode(name, "name"), encode(kind, "kind"), address, len(data) - 1), data
+    vector = _vector(value, name)
+    return CCondition(encode(name, "name"), b"vector", vector.ctypes.data_as(ctypes.c_void_p), vector.size), vector
 
 
 def _in_range(name: str, value: int, low: int, high: int) -> int:

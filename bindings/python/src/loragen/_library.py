@@ -81,18 +81,27 @@ class CGeneratorInfo(Sized):
         ("struct_size", c_size_t), ("method", c_char_p), ("preset", c_char_p), ("base_model", c_char_p),
         ("condition_kind", c_int32), ("condition_length", c_size_t), ("module_count", c_size_t),
         ("tensor_count", c_size_t), ("value_count", c_size_t), ("sampler", c_char_p), ("steps", c_int32),
-        ("guidance", c_float), ("hash", c_char_p),
+        ("guidance", c_float), ("hash", c_char_p), ("condition_count", c_size_t),
     ]
+
+
+class CConditionInfo(Sized):
+    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("kind", c_char_p), ("length", c_size_t)]
+
+
+class CCondition(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("kind", c_char_p), ("data", c_void_p), ("size", c_size_t)]
 
 
 class CRequest(Sized):
     kept: object = None
-    """What `condition` points into."""
+    """What the condition points into."""
 
     _fields_ = [
         ("struct_size", c_size_t), ("condition", c_void_p), ("condition_length", c_size_t), ("bits", c_char_p),
         ("seed", c_uint64), ("samples", c_int32), ("steps", c_int32), ("guidance", c_float), ("sampler", c_char_p),
         ("progress", ProgressCallback), ("payload", c_void_p), ("basis", c_void_p),
+        ("conditions", POINTER(CCondition)), ("condition_count", c_size_t),
     ]
 
 
@@ -161,6 +170,7 @@ _SIGNATURES = {
     "loragen_train": (_STATUS, [c_void_p, c_char_p, POINTER(CTrainingOptions)]),
     "loragen_generator_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
     "loragen_generator_describe": (_STATUS, [c_void_p, POINTER(CGeneratorInfo)]),
+    "loragen_generator_condition": (_STATUS, [c_void_p, c_size_t, POINTER(CConditionInfo)]),
     "loragen_generator_module": (_STATUS, [c_void_p, c_size_t, POINTER(CModule)]),
     "loragen_generator_check": (_STATUS, [c_void_p]),
     "loragen_generator_report": (c_char_p, [c_void_p]),

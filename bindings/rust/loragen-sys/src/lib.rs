@@ -111,6 +111,7 @@ pub struct loragen_generator {
 pub const LORAGEN_CONDITION_NONE: i32 = 0;
 pub const LORAGEN_CONDITION_VECTOR: i32 = 1;
 pub const LORAGEN_CONDITION_BITS: i32 = 2;
+pub const LORAGEN_CONDITION_PARTS: i32 = 3;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +129,25 @@ pub struct loragen_generator_info {
     pub steps: i32,
     pub guidance: c_float,
     pub hash: *const c_char,
+    pub condition_count: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_condition_info {
+    pub struct_size: usize,
+    pub name: *const c_char,
+    pub kind: *const c_char,
+    pub length: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_condition {
+    pub name: *const c_char,
+    pub kind: *const c_char,
+    pub data: *const c_void,
+    pub size: usize,
 }
 
 #[repr(C)]
@@ -145,6 +165,8 @@ pub struct loragen_request {
     pub progress: loragen_progress_callback,
     pub payload: *mut c_void,
     pub basis: *const loragen_basis,
+    pub conditions: *const loragen_condition,
+    pub condition_count: usize,
 }
 
 #[repr(C)]
@@ -338,6 +360,11 @@ extern "C" {
     pub fn loragen_generator_describe(
         generator: *const loragen_generator,
         out: *mut loragen_generator_info,
+    ) -> loragen_status;
+    pub fn loragen_generator_condition(
+        generator: *const loragen_generator,
+        index: usize,
+        out: *mut loragen_condition_info,
     ) -> loragen_status;
     pub fn loragen_generator_module(
         generator: *const loragen_generator,

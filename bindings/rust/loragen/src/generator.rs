@@ -15,6 +15,18 @@ pub enum ConditionKind {
     None,
     Vector,
     Bits,
+    /// Several parts: [`Generator::conditions`].
+    Parts,
+}
+
+/// One part of the condition that a generator takes.
+#[derive(Clone, Copy, Debug)]
+pub struct ConditionInfo<'a> {
+    pub name: &'a str,
+    /// `"vector"` or `"bits"`.
+    pub kind: &'a str,
+    /// Numbers of a vector, or bits.
+    pub length: usize,
 }
 
 /// What a generator file holds.
@@ -46,6 +58,22 @@ pub enum Condition<'a> {
     None,
     Vector(&'a [f32]),
     /// `"0001100101"`
+    Bits(&'a str),
+    /// A value for each part.
+    Parts(&'a [Part<'a>]),
+}
+
+/// A value for one part of a condition.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    pub name: &'a str,
+    pub value: Value<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    Vector(&'a [f32]),
+    /// `"0110"`
     Bits(&'a str),
 }
 
@@ -106,6 +134,7 @@ impl Generator {
                 condition_kind: match info.condition_kind {
                     sys::LORAGEN_CONDITION_VECTOR => ConditionKind::Vector,
                     sys::LORAGEN_CONDITION_BITS => ConditionKind::Bits,
+                    sys::LORAGEN_CONDITION_PARTS => ConditionKind::Parts,
                     _ => ConditionKind::None,
                 },
                 condition_length: info.condition_length,
@@ -118,6 +147,26 @@ impl Generator {
                 hash: text(info.hash).unwrap_or_default(),
             }
         }
+    }
+
+    pub fn conditions(&self) -> Vec<ConditionInfo<'_>> {
+        let mut parts = Vec::new();
+        let mut info = sys::loragen_condition_info {
+            struct_size: size_of::<sys::loragen_condition_info>(),
+            name: ptr::null(),
+            kind: ptr::null(),
+            length: 0,
+        };
+        // SAFETY: the call fills `info`, whose strings live as long as the generator, or fails past the last part.
+        while check(unsafe { sys::loragen_generator_condition(self.handle.as_ptr(), parts.len(), &mut info) }).is_ok() {
+            let (name, kind) = unsafe { (text(info.name), text(info.kind)) };
+            parts.push(ConditionInfo {
+                name: name.unwrap_or_default(),
+                kind: kind.unwrap_or_default(),
+                length: info.length,
+            });
+        }
+        parts
     }
 
     pub fn modules(&self) -> Vec<Module<'_>> {
@@ -206,11 +255,31 @@ impl Generator {
         request: &Request<'_>,
         call: impl FnOnce(&mut sys::loragen_request) -> Result<T>,
     ) -> Result<T> {
-        let (vector, bits) = match request.condition {
-            Condition::None => (None, None),
-            Condition::Vector(vector) => (Some(vector), None),
-            Condition::Bits(bits) => (None, Some(bits)),
+        let (vector, bits, parts) = match request.condition {
+            Condition::None => (None, None, [].as_slice()),
+            Condition::Vector(vector) => (Some(vector), None, [].as_slice()),
+            Condition::Bits(bits) => (None, Some(bits), [].as_slice()),
+            Condition::Parts(parts) => (None, None, parts),
         };
+        let names = parts.iter().map(|part| optional(Some(part.name))).collect::<Result<Vec<_>>>()?;
+        let conditions: Vec<_> = parts
+            .iter()
+            .zip(&names)
+            .map(|(part, name)| match part.value {
+                Value::Vector(vector) => sys::loragen_condition {
+                    name: pointer(name),
+                    kind: c"vector".as_ptr(),
+                    data: vector.as_ptr().cast(),
+                    size: vector.len(),
+                },
+                Value::Bits(bits) => sys::loragen_condition {
+                    name: pointer(name),
+                    kind: c"bits".as_ptr(),
+                    data: bits.as_ptr().cast(),
+                    size: bits.len(),
+                },
+            })
+            .collect();
         let bits = optional(bits)?;
         let sampler = optional(request.sampler)?;
         let mut c_request = sys::loragen_request {
@@ -226,6 +295,8 @@ impl Generator {
             progress: None,
             payload: ptr::null_mut(),
             basis: ptr::null(),
+            conditions: if conditions.is_empty() { ptr::null() } else { conditions.as_ptr() },
+            condition_count: conditions.len(),
         };
         call(&mut c_request)
     }

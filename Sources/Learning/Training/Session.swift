@@ -1,10 +1,11 @@
 import NN
 import Tensor
 
-/// One stage while it is trained: weights, optimiser, weight average, the best weights so far. All of it goes into a
-/// checkpoint, so that a resumed training repeats itself to the byte.
-final class StageRun {
-    let stage: any TrainingStage
+/// A stage while it is trained: weights, optimiser, weight average, the best weights so far. A step is `loss`, `gradients`,
+/// `apply`: between the last two whoever drives it may clip, sum over machines, or put gradients of its own. All of it goes
+/// into a checkpoint, so that a resumed training repeats itself to the byte.
+public final class Session {
+    public let stage: any TrainingStage
     private let parameters: [(name: String, parameter: Parameter<Float>)]
     private let optimiser: AdamW<Float>
     private let average: WeightAverage<Float>?
@@ -13,7 +14,7 @@ final class StageRun {
     /// Parameters, then buffers: running statistics belong to the weights that they were measured with.
     private var best: [Tensor<Float>]?
 
-    private(set) var step = 0
+    public private(set) var step = 0
     private(set) var isStopped = false
     /// Exponential average of the loss over about 50 steps.
     private(set) var averageLoss = Double.nan
@@ -21,7 +22,7 @@ final class StageRun {
     private(set) var bestSkill = Double.nan
     private var looksWithoutGain = 0
 
-    init(_ stage: any TrainingStage) {
+    public init(_ stage: any TrainingStage) {
         self.stage = stage
         let settings = stage.optimisation
         parameters = stage.module.namedParameters
@@ -34,11 +35,9 @@ final class StageRun {
             : .constantThenCosine(steps: settings.steps, fraction: settings.decayFraction, floor: 0)
     }
 
-    /// One optimiser step and, when it is due, a look at the validation tasks.
-    func advance() throws(LoragenError) {
-        let settings = stage.optimisation
+    /// The loss of this step, from which gradients can be taken. Throws `.nonFinite`.
+    public func loss() throws(LoragenError) -> Tensor<Float> {
         stage.module.setTraining(true)
-        optimiser.clearGradients()
         let loss = try stage.loss(step: step)
         let value = Double(loss.item)
         guard value.isFinite else {
@@ -46,7 +45,19 @@ final class StageRun {
                 .nonFinite,
                 "the loss of \(stage.name) is \(value) at step \(step + 1); a smaller learning rate may help")
         }
+        averageLoss = averageLoss.isNaN ? value : averageLoss + (value - averageLoss) / Double(min(step + 1, 50))
+        return loss
+    }
+
+    /// Puts the gradients of a loss into the weights.
+    public func gradients(of loss: Tensor<Float>) {
+        optimiser.clearGradients()
         loss.backward()
+    }
+
+    /// One optimiser step with the gradients that the weights have.
+    public func apply() {
+        let settings = stage.optimisation
         var scale = 1.0
         if let clip = settings.clip {
             scale = clipFactor(norm: gradientNorm(optimiser.parameters), maximum: clip)
@@ -54,9 +65,10 @@ final class StageRun {
         optimiser.step(rate: settings.learningRate * schedule.factor(at: step), gradientScale: scale)
         average?.update()
         step += 1
-        averageLoss = averageLoss.isNaN ? value : averageLoss + (value - averageLoss) / Double(min(step, 50))
-        if step % settings.validationInterval == 0 || step == settings.steps { try look() }
     }
+
+    /// Whether the validation tasks are to be looked at after this many steps.
+    var isLookDue: Bool { step % stage.optimisation.validationInterval == 0 || step == stage.optimisation.steps }
 
     /// Leaves the weights that are to be kept: the best, or what the stage is at rest if that is better; else the average, else the last.
     func finish() throws(LoragenError) {
@@ -71,7 +83,8 @@ final class StageRun {
         stage.module.setTraining(false)
     }
 
-    private func look() throws(LoragenError) {
+    /// Measures the validation tasks, keeps the best weights, and finds out whether more steps are of no use.
+    func look() throws(LoragenError) {
         stage.module.setTraining(false)
         average?.exchange()
         let measured = Result { () throws(LoragenError) in try stage.validationSkill() }

@@ -1,0 +1,14 @@
+import Tensor
+
+/// Numbers, whatever they mean: labels, or an embedding that the host has computed.
+public struct VectorKind: ConditionKind {
+    public static let name = "vector"
+    public var name: String { Self.name }
+    public var code: Int32 { 1 }
+
+    public func phrase(_ length: Int) -> String { "a vector of \(length) numbers" }
+
+    public func numbers(_ bytes: [UInt8]) throws(LoragenError) -> [Float] {
+        throw LoragenError(.invalidArgument, "a vector was given as a text or a file; expected numbers")
+    }
+}

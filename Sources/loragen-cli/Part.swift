@@ -1,0 +1,51 @@
+import ArgumentParser
+import CLoragen
+import Glibc
+
+/// A value for one part of a condition, "style=01" or "subject=0.2,-1", in memory that stays: a command has few.
+struct Part {
+    let value: loragen_condition
+
+    /// The generator says whether numbers or another kind is meant.
+    init(_ text: String, of generator: OpaquePointer) throws {
+        guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
+            throw ValidationError("--part \(text): expected NAME=VALUE, such as style=01 or subject=0.2,-1.")
+        }
+        let (name, given) = (String(text[..<equals]), String(text[text.index(after: equals)...]))
+        guard let kind = try Self.kind(of: name, generator) else {
+            throw Failure(
+                message: "--part \(text): the generator takes no part \"\(name)\"",
+                next: "loragen info names the parts of its condition.")
+        }
+        guard kind == "vector" else {
+            value = loragen_condition(
+                name: strdup(name), kind: strdup(kind), data: UnsafeRawPointer(strdup(given)), size: given.utf8.count)
+            return
+        }
+        guard let numbers = Vector(argument: given)?.values else {
+            throw ValidationError("--part \(text): expected numbers separated by commas.")
+        }
+        let copy = UnsafeMutablePointer<Float>.allocate(capacity: max(1, numbers.count))
+        copy.initialize(from: numbers, count: numbers.count)
+        value = loragen_condition(
+            name: strdup(name), kind: strdup(kind), data: UnsafeRawPointer(copy), size: numbers.count)
+    }
+
+    private static func kind(of name: String, _ generator: OpaquePointer) throws -> String? {
+        for part in try conditionParts(of: generator) where part.name == name { return part.kind }
+        return nil
+    }
+}
+
+/// The parts of the condition that a generator takes.
+func conditionParts(of generator: OpaquePointer) throws -> [(name: String, kind: String, length: Int)] {
+    var info = loragen_generator_info()
+    info.struct_size = MemoryLayout<loragen_generator_info>.size
+    try call(loragen_generator_describe(generator, &info))
+    return try (0..<info.condition_count).map { index in
+        var part = loragen_condition_info()
+        part.struct_size = MemoryLayout<loragen_condition_info>.size
+        try call(loragen_generator_condition(generator, index, &part))
+        return (string(part.name), string(part.kind), part.length)
+    }
+}
