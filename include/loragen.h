@@ -60,6 +60,10 @@ extern "C" {
 /* The version of the library that is loaded, "major.minor.patch". */
 const char *loragen_version(void);
 
+/* What calls can name, as JSON: "methods" with their presets, the default first; "spaces", "samplers", kinds of
+ * "conditions", "formats" with their suffixes, and the "hosts" that loragen_verify() knows. */
+const char *loragen_names(void);
+
 typedef int32_t loragen_status;
 enum {
     LORAGEN_OK = 0,
@@ -276,6 +280,9 @@ loragen_status loragen_generator_check(const loragen_generator *generator);
 
 /* What was measured on held-out tasks when the generator was trained, as JSON; docs/report.md explains each number. */
 const char *loragen_generator_report(const loragen_generator *generator);
+
+/* The same for people; with `brief` the skills and the verdict alone. */
+const char *loragen_generator_report_text(const loragen_generator *generator, int32_t brief);
 
 void loragen_generator_free(loragen_generator *generator);
 

@@ -8,6 +8,7 @@ import Formats
 import Generators
 import Hosts
 import Learning
+import Synchronization
 import Tensor
 
 /// What a `loragen_generator` is.
@@ -18,6 +19,16 @@ private final class GeneratorBox {
     let conditions: [loragen_condition_info]
     let report: UnsafePointer<CChar>
     private let arena = Arena()
+    /// Made when they are first asked for.
+    private var texts: [Bool: UnsafePointer<CChar>] = [:]
+    private let lock = Mutex(())
+
+    func reportText(isBrief: Bool) -> UnsafePointer<CChar>? {
+        lock.withLock { _ in
+            if texts[isBrief] == nil { texts[isBrief] = arena.text(generator.reportText(isBrief: isBrief)) }
+        }
+        return texts[isBrief]
+    }
 
     init(_ generator: Generator) {
         self.generator = generator
@@ -99,6 +110,11 @@ public func loragen_generator_check(_ generator: OpaquePointer?) -> loragen_stat
 @c @implementation
 public func loragen_generator_report(_ generator: OpaquePointer?) -> UnsafePointer<CChar>? {
     existing(generator, as: GeneratorBox.self)?.report
+}
+
+@c @implementation
+public func loragen_generator_report_text(_ generator: OpaquePointer?, _ brief: Int32) -> UnsafePointer<CChar>? {
+    existing(generator, as: GeneratorBox.self)?.reportText(isBrief: brief != 0)
 }
 
 @c @implementation

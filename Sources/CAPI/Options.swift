@@ -40,17 +40,12 @@ extension WriteOptions {
 extension AdapterFormat {
     /// `path` is that of the file, whose suffix may say it.
     init(_ code: Int32, for path: String) throws(LoragenError) {
-        switch Int(code) {
-        case LORAGEN_FORMAT_BY_SUFFIX: self = try AdapterFormat(path: path)
-        case LORAGEN_FORMAT_PEFT: self = .peft
-        case LORAGEN_FORMAT_SAFETENSORS: self = .safetensors
-        case LORAGEN_FORMAT_ONNX: self = .onnx
-        case LORAGEN_FORMAT_DIFFUSERS: self = .diffusers
-        case LORAGEN_FORMAT_KOHYA: self = .kohya
-        case LORAGEN_FORMAT_GGUF: self = .gguf
-        case LORAGEN_FORMAT_ONNX_ADAPTER: self = .onnxAdapter
-        case LORAGEN_FORMAT_NPZ: self = .npz
-        default: throw LoragenError(.invalidArgument, "format is \(code); expected a LORAGEN_FORMAT_ constant")
+        if Int(code) == LORAGEN_FORMAT_BY_SUFFIX {
+            self = try AdapterFormat(path: path)
+        } else if let format = formats.all.first(where: { $0.code == code }) {
+            self = format
+        } else {
+            throw LoragenError(.invalidArgument, "format is \(code); expected a LORAGEN_FORMAT_ constant")
         }
     }
 }

@@ -2,6 +2,9 @@
 // The names are those of include/loragen.h.
 
 import CLoragen
+import Generators
+import Glibc
+import Synchronization
 import Tensor
 
 let versionText: StaticString = "0.1.0"
@@ -9,6 +12,20 @@ let versionText: StaticString = "0.1.0"
 @c @implementation
 public func loragen_version() -> UnsafePointer<CChar>? {
     text(versionText)
+}
+
+/// Texts that were handed out stay; there is a second one only where a program adds to what the library knows.
+private let nameTexts = Mutex<[String: UInt]>([:])
+
+@c @implementation
+public func loragen_names() -> UnsafePointer<CChar>? {
+    guard let text = try? names.text() else { return nil }
+    let address = nameTexts.withLock { texts in
+        let address = texts[text] ?? UInt(bitPattern: strdup(text))
+        texts[text] = address
+        return address
+    }
+    return UnsafePointer(bitPattern: address)
 }
 
 @c @implementation

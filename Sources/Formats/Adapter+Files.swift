@@ -19,21 +19,37 @@ extension Adapter {
             try note("cut to rank \(rank), which keeps \(ProductFolder.percent(cut.kept)) of the energy ‖ΔW‖²")
             return cut.adapter
         }
-        switch try PathKind.of(path) {
-        case nil: throw LoragenError(.io, "\(path): there is no such file or folder")
-        case .folder where try MLXFolder.isOne(path): return try MLXFolder.read(path: path)
-        case .folder: return try PEFTFolder.read(path: path, part: part, note: note)
-        default: break
+        guard let kind = try PathKind.of(path) else {
+            throw LoragenError(.io, "\(path): there is no such file or folder")
         }
-        if path.hasSuffix(".onnx") { return try ONNX.read(path: path) }
-        let file = try MappedFile(path: path)
-        if GGUFFile.isOne(file.bytes) { return try GGUFAdapter.read(GGUFFile(file: file), base: base) }
-        if ONNXAdapter.isOne(file.bytes) { return try ONNXAdapter.read(file) }
-        if ZipFile.isOne(file.bytes) { return try NumPyArchive.read(file) }
+        return try withoutActuallyEscaping(note) { note in
+            Result { () throws(LoragenError) in
+                try read(path: path, isFolder: kind == .folder, base: base, part: part, note: note)
+            }
+        }.get()
+    }
+
+    private static func read(
+        path: String, isFolder: Bool, base: String?, part: LoRAPart,
+        note: @escaping (String) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> Adapter {
+        // Protobuf has no first bytes that tell: such a file goes by its name, and is not mapped.
+        let isMapped = !isFolder && !path.hasSuffix(AdapterFormat.onnx.suffix)
+        var source = AdapterSource(
+            path: path, isFolder: isFolder, file: isMapped ? try MappedFile(path: path) : nil, base: base, part: part,
+            note: note)
+        for format in formats.all {
+            if let adapter = try format.read?(source) { return adapter }
+        }
+        guard let file = source.file else {
+            throw LoragenError(.internalError, "\(path): no format takes it")
+        }
         let tensors = try SafetensorsFile(file: file)
         if tensors.metadata[AdapterFile.layoutKey] == nil {
-            if KohyaFile.recognises(tensors) { return try KohyaFile.read(tensors, part: part, note: note) }
-            if DiffusersFile.recognises(tensors) { return try DiffusersFile.read(tensors, part: part, note: note) }
+            source.tensors = tensors
+            for format in formats.all {
+                if let adapter = try format.read?(source) { return adapter }
+            }
         }
         return try AdapterFile.read(tensors)
     }
@@ -60,15 +76,6 @@ extension Adapter {
         var sources = options.sources
         sources.add(options.base)
         try sources.check(writing: format.files(at: path))
-        switch format {
-        case .peft: try PEFTFolder.write(self, to: path, options: options)
-        case .safetensors: try AdapterFile.write(self, to: path, options: options)
-        case .diffusers: try DiffusersFile.write(self, to: path, options: options)
-        case .kohya: try KohyaFile.write(self, to: path, options: options)
-        case .onnx: try ONNX.write(self, to: path, options: options)
-        case .gguf: try GGUFAdapter.write(self, to: path, options: options)
-        case .onnxAdapter: try ONNXAdapter.write(self, to: path, options: options)
-        case .npz: try NumPyArchive.write(self, to: path, options: options)
-        }
+        try format.write(self, path, options)
     }
 }

@@ -28,14 +28,14 @@ public struct AdapterStream {
         (self.layout, self.options) = (layout, options)
     }
 
+    /// Writes an adapter of one format while it is made.
+    typealias Writer =
+        @Sendable (AdapterStream, _ path: String, _ metadata: Metadata, _ modules: Modules) throws(LoragenError) -> Void
+    typealias Metadata = () throws(LoragenError) -> [String: String]
+
     /// Whether an adapter of the layout can be written in parts.
     public static func takes(_ layout: Layout, _ format: AdapterFormat, options: WriteOptions) -> Bool {
-        takes(format, options: options) && keepsNames(layout, format: format)
-    }
-
-    /// Whether the format and form can be written in parts.
-    private static func takes(_ format: AdapterFormat, options: WriteOptions) -> Bool {
-        (format == .safetensors || format == .peft) && options.form != .portable && !options.quantized
+        format.stream != nil && options.form != .portable && !options.quantized && keepsNames(layout, format: format)
     }
 
     /// Whether the modules have the same names in the format: those of a diffusion pipeline change in a PEFT folder.
@@ -53,35 +53,39 @@ public struct AdapterStream {
         modules: Modules
     ) throws(LoragenError) {
         try options.sources.check(writing: format.files(at: path))
-        switch format {
-        case .onnx, .diffusers, .kohya, .gguf, .onnxAdapter, .npz:
+        guard let stream = format.stream else {
             throw LoragenError(
                 .unsupported,
-                "the format \(format.rawValue) needs the adapter in memory; write it without a memory limit, or as a PEFT folder or "
-                    + "safetensors file")
-        case .safetensors:
-            func all() throws(LoragenError) -> [String: String] {
-                try AdapterFile.metadata(metadata(), layout: form)
-            }
-            let file = try AtomicFile(path: path, expectedSize: try size(all()))
-            try emit(modules, all, into: file)
-            try file.commit()
-        case .peft:
-            guard Self.keepsNames(layout, format: format) else {
-                throw LoragenError(
-                    .unsupported,
-                    "an adapter of a diffusion pipeline needs to be in memory to become a PEFT folder; write it "
-                        + "without a memory limit, or as a safetensors file")
-            }
-            let config = try PEFTConfig.text(for: form, metadata: metadata())
-            func all() throws(LoragenError) -> [String: String] { try PEFTFolder.metadata(metadata()) }
-            let folder = try AtomicFolder(path: path)
-            try folder.add(PEFTFolder.weightsName, expectedSize: try size(all())) { (file) throws(LoragenError) in
-                try emit(modules, all, into: file)
-            }
-            try folder.add(PEFTConfig.fileName) { (file) throws(LoragenError) in try file.append(config) }
-            try folder.commit()
+                "the format \(format.name) needs the adapter in memory; write it without a memory limit, or as a PEFT "
+                    + "folder or safetensors file")
         }
+        try stream(self, path, metadata, modules)
+    }
+
+    static let writeFile: Writer = { stream, path, metadata, modules throws(LoragenError) in
+        func all() throws(LoragenError) -> [String: String] {
+            try AdapterFile.metadata(metadata(), layout: stream.form)
+        }
+        let file = try AtomicFile(path: path, expectedSize: try stream.size(all()))
+        try stream.emit(modules, all, into: file)
+        try file.commit()
+    }
+
+    static let writeFolder: Writer = { stream, path, metadata, modules throws(LoragenError) in
+        guard keepsNames(stream.layout, format: .peft) else {
+            throw LoragenError(
+                .unsupported,
+                "an adapter of a diffusion pipeline needs to be in memory to become a PEFT folder; write it "
+                    + "without a memory limit, or as a safetensors file")
+        }
+        let config = try PEFTConfig.text(for: stream.form, metadata: metadata())
+        func all() throws(LoragenError) -> [String: String] { try PEFTFolder.metadata(metadata()) }
+        let folder = try AtomicFolder(path: path)
+        try folder.add(PEFTFolder.weightsName, expectedSize: try stream.size(all())) { (file) throws(LoragenError) in
+            try stream.emit(modules, all, into: file)
+        }
+        try folder.add(PEFTConfig.fileName) { (file) throws(LoragenError) in try file.append(config) }
+        try folder.commit()
     }
 
     private func size(_ metadata: [String: String]) throws(LoragenError) -> Int {

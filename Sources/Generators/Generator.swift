@@ -4,6 +4,7 @@ import Files
 import Formats
 import Hosts
 import Learning
+import Reports
 import Tensor
 
 /// What a host asks for.
@@ -40,6 +41,8 @@ public final class Generator: @unchecked Sendable {
     public var hash: String { file.hash }
     /// What was measured on held-out tasks, as JSON.
     public let report: String
+    /// The same for people.
+    public func reportText(isBrief: Bool) -> String { Report(json: file.report).text(isBrief: isBrief) }
     /// The file that it was opened from.
     public let sources: Sources
 

@@ -55,7 +55,7 @@ public func trainGenerator(
         Checkpoint(path: path, fingerprint: try fingerprint(problem, settings, options))
     }
     let stages = try model.stages(problem.data)
-    try TrainingLoop(
+    let trained = try TrainingLoop(
         stages: stages, checkpoint: checkpoint,
         checkpointSeconds: options.checkpointSeconds > 0 ? options.checkpointSeconds : 30, progress: progress
     ).run()
@@ -63,7 +63,8 @@ public func trainGenerator(
     // The report is then measured with the weights that the file will have.
     if plan.halvesWeights { model.module.halve() }
     let index = try trainingIndex(problem)
-    let report = try Report(problem, model, method: options.method, medianDistance: index.medianDistance)
+    let report = try Measurement(problem, model, method: options.method, medianDistance: index.medianDistance)
+        .report(training: trained)
     try GeneratorFile(
         method: options.method, preset: preset, settings: settings, size: problem.size,
         schema: problem.schema,

@@ -46,14 +46,14 @@ public enum Conversion {
         if options.form != .kept, Set(modules.map(\.rank)).count > 1 {
             add("ranks of single modules: all get the largest, filled up with zeros")
         }
-        if [.onnxAdapter, .diffusers, .kohya].contains(format) {
+        if !format.keepsBase {
             if let base = layout.baseModel { add("the name of the base model, '\(base)'") }
             if !layout.targetModules.isEmpty { add("the list of target modules") }
             if modules.contains(where: { $0.kind == .transposedLinear }) {
                 add("that the base model keeps weights transposed (fan_in_fan_out)")
             }
         }
-        if format == .onnxAdapter && !metadata.isEmpty {
+        if !format.keepsNotes, !metadata.isEmpty {
             add("origin and notes: \(metadata.keys.sorted(by: precedes).joined(separator: ", "))")
         }
         return losses

@@ -190,7 +190,7 @@ struct Expand: ParsableCommand {
                     return loragen_compact_expand_file(compact, basis, out, format.code, &options)
                 }
             })
-        print("wrote \(out) as \(format.rawValue)")
+        print("wrote \(out) as \(format.name)")
     }
 }
 

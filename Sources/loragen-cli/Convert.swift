@@ -64,6 +64,6 @@ struct Convert: ParsableCommand {
                     return loragen_convert(source, target, format.code, &options)
                 }
             })
-        print("wrote \(target) as \(format.rawValue)")
+        print("wrote \(target) as \(format.name)")
     }
 }

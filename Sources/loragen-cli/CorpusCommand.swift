@@ -1,5 +1,6 @@
 import ArgumentParser
 import CLoragen
+import Files
 
 struct CorpusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -4,18 +4,13 @@ import Files
 import Formats
 
 extension AdapterFormat: ExpressibleByArgument {
-    var code: Int32 {
-        switch self {
-        case .peft: Int32(LORAGEN_FORMAT_PEFT)
-        case .safetensors: Int32(LORAGEN_FORMAT_SAFETENSORS)
-        case .onnx: Int32(LORAGEN_FORMAT_ONNX)
-        case .diffusers: Int32(LORAGEN_FORMAT_DIFFUSERS)
-        case .kohya: Int32(LORAGEN_FORMAT_KOHYA)
-        case .gguf: Int32(LORAGEN_FORMAT_GGUF)
-        case .onnxAdapter: Int32(LORAGEN_FORMAT_ONNX_ADAPTER)
-        case .npz: Int32(LORAGEN_FORMAT_NPZ)
-        }
+    public init?(argument: String) {
+        guard let format = formats.find(argument) else { return nil }
+        self = format
     }
+
+    public var defaultValueDescription: String { name }
+    public static var allValueStrings: [String] { formats.names }
 
     /// The one that is asked for, or what the suffix of the path says.
     init(_ asked: AdapterFormat?, path: String) throws {

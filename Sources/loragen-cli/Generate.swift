@@ -112,7 +112,7 @@ struct Generate: ParsableCommand {
         if bitsFile != nil || all, self.format == nil, format != .peft {
             throw Failure(
                 message: "\(out): many adapters go into a folder; expected a name without '\(format.suffix)'",
-                next: "--format \(format.rawValue) writes each as such a file.")
+                next: "--format \(format.name) writes each as such a file.")
         }
         if let bitsFile {
             try makeMany(try tasks(in: bitsFile, for: generator), with: generator)

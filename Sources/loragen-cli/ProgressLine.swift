@@ -1,4 +1,5 @@
 import CLoragen
+import Files
 import Glibc
 
 /// Shows the progress of a long call on stderr: one line that is rewritten on a terminal, else a line every five

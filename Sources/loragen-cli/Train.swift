@@ -16,10 +16,9 @@ struct Train: ParsableCommand {
 
             Methods and their presets; the first is the default of each:
 
-              cond-pdiff       default, nlp, nlp-small, vision, pdiff
-              rpg              default, tiny, small, base, large, conditional
-              mean, nearest, ridge, ridge-pairs, kernel-ridge, mlp
-                               default (updates, as the report's own baselines learn them), factors
+            \(methodTable())
+
+            The baselines' default learns updates, as the report's own do.
 
             With --checkpoint, Ctrl-C and running the same command again goes on where it stopped, to the same bytes.
             """)
@@ -30,7 +29,7 @@ struct Train: ParsableCommand {
     @Argument(help: "The generator file to write.")
     var out: String
 
-    @Option(help: "cond-pdiff, rpg, or a baseline: mean, nearest, ridge, ridge-pairs, kernel-ridge, mlp.")
+    @Option(help: "A method; the list is above.")
     var method = "cond-pdiff"
 
     @Option(help: "A preset of the method; the list is above.")
@@ -58,7 +57,7 @@ struct Train: ParsableCommand {
         let generator = try make { loragen_generator_open($0, out) }
         defer { loragen_generator_free(generator) }
         print("wrote \(out)")
-        print(try reportText(string(loragen_generator_report(generator)), isBrief: true))
+        print(string(loragen_generator_report_text(generator, 1)))
     }
 
     private func train(on corpus: OpaquePointer) throws {
@@ -130,4 +129,26 @@ struct ByteCount: ExpressibleByArgument {
         if overflow { return nil }
         self.bytes = bytes
     }
+}
+
+/// The library's methods with their presets, a line each; those with the same presets share one.
+private func methodTable() -> String {
+    let names = try? JSON.parse(string(loragen_names()), source: "names")
+    var lines: [(methods: [String], presets: String)] = []
+    for method in names?["methods"]?.array ?? [] {
+        let presets = (method["presets"]?.array ?? []).compactMap(\.string).joined(separator: ", ")
+        let name = method["name"]?.string ?? ""
+        if let last = lines.last, last.presets == presets, method["baseline"]?.bool ?? false {
+            lines[lines.count - 1].methods.append(name)
+        } else {
+            lines.append(([name], presets))
+        }
+    }
+    return lines.map { line in
+        let methods = line.methods.joined(separator: ", ")
+        let gap =
+            methods.count < 16
+            ? String(repeating: " ", count: 17 - methods.count) : "\n" + String(repeating: " ", count: 19)
+        return "  " + methods + gap + line.presets
+    }.joined(separator: "\n")
 }

@@ -37,7 +37,7 @@ static FILE *terminal; /* stderr before the library could write to it */
 
 /* The functions of the header that this host uses, by dlsym. */
 #define FUNCTIONS(each) \
-    each(loragen_version) each(loragen_last_error) each(loragen_set_threads) each(loragen_threads) \
+    each(loragen_version) each(loragen_names) each(loragen_last_error) each(loragen_set_threads) each(loragen_threads) \
     each(loragen_corpus_open) each(loragen_corpus_free) each(loragen_train) each(loragen_generator_open) \
     each(loragen_generator_describe) each(loragen_generator_free) each(generate_lora) each(loragen_adapters_tensor) \
     each(loragen_adapters_tensor_count) each(loragen_adapters_save) each(loragen_adapters_free)

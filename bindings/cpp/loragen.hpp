@@ -68,6 +68,9 @@ using progress_callback = std::function<bool(const progress &)>;
 
 inline std::string_view version() { return loragen_version(); }
 
+/// What calls can name, as JSON: methods with their presets, spaces, samplers, kinds of condition, formats, hosts.
+inline std::string_view names() { return loragen_names(); }
+
 namespace detail {
 
     inline void check(loragen_status status) {
@@ -405,6 +408,11 @@ public:
     /// What was measured on held-out tasks, as JSON.
     std::string_view report() const & { return detail::text(loragen_generator_report(get())); }
     std::string report() const && { return std::string(detail::text(loragen_generator_report(get()))); }
+
+    /// The same for people; `brief`: the skills and the verdict alone.
+    std::string report_text(bool brief = false) const {
+        return std::string(detail::text(loragen_generator_report_text(get(), brief ? 1 : 0)));
+    }
 
     /// generate_lora().
     adapters generate(const request &request) const {

@@ -1,4 +1,5 @@
 import Files
+import Formats
 import Glibc
 import Tensor
 
@@ -164,7 +165,7 @@ struct FolderWalk {
         if last == Corpus.manifestName, place.depth > 1 {
             manifests.append(String(name.dropLast(last.utf8.count + 1)))
         }
-        let suffixes = [".safetensors", ".onnx", ".onnx_adapter", ".gguf", ".npz"]
+        let suffixes = AdapterFormat.suffixes
         guard !place.isInAdapter, last != "adapter_model.safetensors", suffixes.contains(where: last.hasSuffix),
             found.count < limits.adapters, seen.insert(FileIdentity(info)).inserted
         else { return }

@@ -21,6 +21,8 @@ public struct Checkpoint {
         /// The stage that was under way.
         let stage: Int
         fileprivate let counters: [Double]
+        /// What became of the stages before it.
+        let trained: [TrainedStage]
 
         func restore(_ session: Session) throws(LoragenError) {
             do throws(LoragenError) {
@@ -71,23 +73,25 @@ public struct Checkpoint {
                     + "before it was damaged")
         }
         let counters: [Double] = try file.elements("counters")
-        return State(file: file, stage: stage, counters: counters)
+        let trained = try JSON.parse(file.metadata["trained"] ?? "", source: "\(path), trained").array ?? []
+        return State(
+            file: file, stage: stage, counters: counters, trained: trained.compactMap(TrainedStage.init(json:)))
     }
 
     /// SHA-256 of everything that a training goes on from.
     private static func digest(of file: SafetensorsFile, stage: Int) -> String {
         digest(
-            stage: stage, fingerprint: file.metadata["fingerprint"] ?? "",
+            stage: stage, fingerprint: file.metadata["fingerprint"] ?? "", trained: file.metadata["trained"] ?? "",
             file.tensors.map { tensor in (tensor.name, tensor.shape, { $0(file.bytes(of: tensor)) }) })
     }
 
     private typealias Bytes = ((UnsafeRawBufferPointer) -> Void) -> Void
 
     private static func digest(
-        stage: Int, fingerprint: String, _ tensors: [(name: String, shape: [Int], bytes: Bytes)]
+        stage: Int, fingerprint: String, trained: String, _ tensors: [(name: String, shape: [Int], bytes: Bytes)]
     ) -> String {
         var digest = SHA256()
-        digest.update("\(fingerprint) \(stage)\n")
+        digest.update("\(fingerprint) \(stage) \(trained)\n")
         for tensor in tensors.sorted(by: { precedes($0.name, $1.name) }) {
             digest.update("\(tensor.name) \(tensor.shape)\n")
             tensor.bytes { digest.update(SHA256.ofParts($0)) }
@@ -95,18 +99,23 @@ public struct Checkpoint {
         return digest.finish()
     }
 
-    func save(_ session: Session, stage: Int, finished: [any TrainingStage]) throws(LoragenError) {
+    /// `finished` are the stages before the session's, and `trained` is what became of them.
+    func save(
+        _ session: Session, _ finished: [any TrainingStage], _ trained: [TrainedStage]
+    ) throws(LoragenError) {
+        let text = try JSON.array(trained.map(\.json)).text()
         var tensors = session.state().map { ("run." + $0.name, $0.tensor) }
         for (index, stage) in finished.enumerated() {
             tensors += stage.module.namedTensors().map { ("stage\(index).\($0.name)", $0.tensor) }
         }
         let counters = session.counters
         let digest = Self.digest(
-            stage: stage, fingerprint: fingerprint,
+            stage: finished.count, fingerprint: fingerprint, trained: text,
             [("counters", [counters.count], { body in counters.withUnsafeBytes(body) })]
                 + tensors.map { name, tensor in (name, tensor.shape, { body in tensor.withUnsafeBytes(body) }) })
         var writer = SafetensorsWriter(metadata: [
-            "format": Self.format, "fingerprint": fingerprint, "stage": String(stage), "digest": digest,
+            "format": Self.format, "fingerprint": fingerprint, "stage": String(finished.count),
+            "trained": text, "digest": digest,
         ])
         try writer.add("counters", shape: [counters.count], elements: counters)
         for (name, tensor) in tensors { try writer.add(name, tensor) }

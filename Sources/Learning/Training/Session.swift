@@ -20,7 +20,12 @@ public final class Session {
     private(set) var averageLoss = Double.nan
     private(set) var skill = Double.nan
     private(set) var bestSkill = Double.nan
+    private var bestStep: Int?
     private var looksWithoutGain = 0
+    /// The skill at the last gain.
+    private var lastGain = -Double.infinity
+    /// A rise of the skill by less than this is none: the weights are kept, but it does not make a training longer.
+    static let leastGain = 0.001
 
     public init(_ stage: any TrainingStage) {
         self.stage = stage
@@ -70,6 +75,10 @@ public final class Session {
     /// Whether the validation tasks are to be looked at after this many steps.
     var isLookDue: Bool { step % stage.optimisation.validationInterval == 0 || step == stage.optimisation.steps }
 
+    var outcome: TrainedStage {
+        TrainedStage(name: stage.name, steps: step, limit: stage.optimisation.steps, bestStep: bestStep)
+    }
+
     /// Leaves the weights that are to be kept: the best, or what the stage is at rest if that is better; else the average, else the last.
     func finish() throws(LoragenError) {
         if let best {
@@ -94,7 +103,11 @@ public final class Session {
         self.skill = skill
         if bestSkill.isNaN || skill > bestSkill {
             bestSkill = skill
+            bestStep = step
             best = weights
+        }
+        if skill > lastGain + Self.leastGain {
+            lastGain = skill
             looksWithoutGain = 0
         } else {
             looksWithoutGain += 1
@@ -117,15 +130,18 @@ public final class Session {
 
     /// Numbers that have to come back exactly.
     var counters: [Double] {
-        [Double(step), isStopped ? 1 : 0, averageLoss, skill, bestSkill, Double(looksWithoutGain)]
+        [
+            Double(step), isStopped ? 1 : 0, averageLoss, skill, bestSkill, Double(looksWithoutGain),
+            Double(bestStep ?? 0), lastGain,
+        ]
     }
 
     /// Takes over what `state` and `counters` gave. Throws `.format` when it is of another training.
     func restore(
         counters: [Double], _ find: (_ name: String) throws(LoragenError) -> Tensor<Float>?
     ) throws(LoragenError) {
-        guard counters.count == 6, let step = Int(exactly: counters[0]), (0...stage.optimisation.steps).contains(step),
-            let looks = Int(exactly: counters[5]), looks >= 0
+        guard counters.count == 8, let step = Int(exactly: counters[0]), (0...stage.optimisation.steps).contains(step),
+            let looks = Int(exactly: counters[5]), looks >= 0, let bestStep = Int(exactly: counters[6])
         else {
             throw LoragenError(.format, "the checkpoint's counters do not belong to \(stage.name)")
         }
@@ -151,5 +167,7 @@ public final class Session {
         isStopped = counters[1] != 0
         (averageLoss, skill, bestSkill) = (counters[2], counters[3], counters[4])
         looksWithoutGain = looks
+        self.bestStep = bestStep > 0 ? bestStep : nil
+        lastGain = counters[7]
     }
 }

@@ -20,7 +20,8 @@ public struct TrainingLoop {
 
     /// Trains until the last stage is done. Afterwards every stage's weights are those to keep: of the best look at the
     /// validation tasks, or the last. The checkpoint stays: what was trained is not in a file yet.
-    public func run() throws(LoragenError) {
+    public func run() throws(LoragenError) -> [TrainedStage] {
+        var trained: [TrainedStage] = []
         var state = try checkpoint?.load()
         var reporter = ProgressReporter(progress)
         var clock = CostClock(remaining: stages.reduce(0) { $0 + $1.cost * Double($1.optimisation.steps) })
@@ -28,6 +29,7 @@ public struct TrainingLoop {
             if let done = state, index < done.stage {
                 try done.restore(weightsOf: stage, index: index)
                 clock.skip(stage.cost * Double(stage.optimisation.steps))
+                if index < done.trained.count { trained.append(done.trained[index]) }
                 continue
             }
             try stage.prepare()
@@ -37,13 +39,17 @@ public struct TrainingLoop {
                 clock.skip(stage.cost * Double(session.step))
             }
             state = nil
-            try train(session, index, &reporter, &clock)
+            try train(session, trained, &reporter, &clock)
+            trained.append(session.outcome)
+            if session.isStopped { Log.info("\(session.outcome.text): no better on the validation tasks since") }
         }
+        return trained
     }
 
     private func train(
-        _ session: Session, _ index: Int, _ reporter: inout ProgressReporter, _ clock: inout CostClock
+        _ session: Session, _ trained: [TrainedStage], _ reporter: inout ProgressReporter, _ clock: inout CostClock
     ) throws(LoragenError) {
+        let finished = Array(stages[..<trained.count])
         var saved = ProgressReporter.now
         let steps = session.stage.optimisation.steps
         func report(force: Bool) -> Bool {
@@ -62,7 +68,7 @@ public struct TrainingLoop {
             let cancelled = report(force: false)
             let due = ProgressReporter.now - saved >= checkpointSeconds
             if let checkpoint, cancelled || due {
-                try checkpoint.save(session, stage: index, finished: Array(stages[..<index]))
+                try checkpoint.save(session, finished, trained)
                 saved = ProgressReporter.now
             }
             if cancelled {
@@ -72,7 +78,7 @@ public struct TrainingLoop {
         }
         clock.skip(session.stage.cost * Double(steps - session.step))
         if report(force: true) {
-            try checkpoint?.save(session, stage: index, finished: Array(stages[..<index]))
+            try checkpoint?.save(session, finished, trained)
             throw LoragenError(.cancelled, "training was cancelled after \(session.stage.name)")
         }
         try session.finish()

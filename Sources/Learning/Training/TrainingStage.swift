@@ -15,7 +15,7 @@ public struct Optimisation {
     public var ema: Double?
     /// Steps between two looks at the validation tasks.
     public var validationInterval = 100
-    /// Looks without a better skill after which the stage stops; nil for never.
+    /// Looks without a skill that is better by 0.001 after which the stage stops; nil for never.
     public var patience: Int?
 
     public init(

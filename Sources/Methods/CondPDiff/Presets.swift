@@ -9,14 +9,14 @@ extension CondPDiff {
     ///  - the autoencoder is the linear optimum in closed form;
     ///  - the denoiser is a residual perceptron that predicts the clean latent, with a time of its own for every sample;
     ///  - latents have unit deviation, conditions are standardised and dropped now and then (guidance);
-    ///  - weights are averaged, the best on the validation tasks are kept, and sampling takes 20 steps of DPM-Solver++.
+    ///  - weights are averaged, the best on the validation tasks are kept, training ends when they get no better, and sampling takes 20 steps of DPM-Solver++.
     private static let ours: JSONObject = [
         "space": "product", "factors": "raw", "normaliser": "global", "outputFrame": 8, "inputFrame": 4,
         "autoencoder": "principal", "latents": 511, "autoencoderSteps": 0, "autoencoderBatch": 64,
         "autoencoderRate": 1e-3, "autoencoderWeightDecay": 0.0, "autoencoderDecay": 0.3,
         "denoiser": "residual", "width": 512, "blocks": 2, "dropout": 0.3,
         "steps": 2000, "batch": 128, "rate": 1e-3, "weightDecay": 0.01, "decay": 1.0, "ema": 0.999,
-        "clip": 1.0, "conditionDropout": 0.05, "patience": 10, "validationInterval": 100,
+        "clip": 1.0, "conditionDropout": 0.05, "patience": 3, "validationInterval": 50,
         "prediction": "sample", "schedule": "linear", "timesteps": 1000, "latentDeviation": 1.0, "clipLatents": false,
         "sampler": "dpm-solver++", "largeVariance": false, "samplingSteps": 20, "guidance": 1.0,
     ]

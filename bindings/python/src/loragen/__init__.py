@@ -24,7 +24,7 @@ from ._errors import (
     VersionError,
 )
 from ._generator import ConditionPart, Generator
-from ._library import load_library, set_threads, threads, version
+from ._library import load_library, names, set_threads, threads, version
 from ._progress import Progress
 from ._training import train
 from ._verify import verify
@@ -62,6 +62,7 @@ __all__ = [
     "convert",
     "doctor",
     "load_library",
+    "names",
     "nearest",
     "set_threads",
     "threads",

@@ -86,6 +86,11 @@ class Generator(Owner):
         report: dict[str, Any] = json.loads(load_library().loragen_generator_report(self._pointer))
         return report
 
+    def report_text(self, *, brief: bool = False) -> str:
+        """The same for people; `brief`: the skills and the verdict alone."""
+        text: bytes = load_library().loragen_generator_report_text(self._pointer, int(brief))
+        return text.decode()
+
     def check(self) -> None:
         """Reads all of the file and compares it with its hash, which opening does not."""
         call("loragen_generator_check", self._pointer)

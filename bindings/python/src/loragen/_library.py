@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import sys
 from ctypes import (
@@ -157,6 +158,7 @@ class CFileOptions(Sized):
 _STATUS = c_int32
 _SIGNATURES = {
     "loragen_version": (c_char_p, []),
+    "loragen_names": (c_char_p, []),
     "loragen_last_error": (c_char_p, []),
     "loragen_set_threads": (_STATUS, [c_int32]),
     "loragen_threads": (c_int32, []),
@@ -173,6 +175,7 @@ _SIGNATURES = {
     "loragen_generator_condition": (_STATUS, [c_void_p, c_size_t, POINTER(CConditionInfo)]),
     "loragen_generator_module": (_STATUS, [c_void_p, c_size_t, POINTER(CModule)]),
     "loragen_generator_check": (_STATUS, [c_void_p]),
+    "loragen_generator_report_text": (c_char_p, [c_void_p, c_int32]),
     "loragen_generator_report": (c_char_p, [c_void_p]),
     "loragen_generator_free": (None, [c_void_p]),
     "generate_lora": (_STATUS, [POINTER(c_void_p), c_void_p, POINTER(CRequest)]),
@@ -345,6 +348,12 @@ def decode(text: bytes | None) -> str | None:
 def version() -> str:
     """The version of the library that is loaded."""
     return str(load_library().loragen_version().decode())
+
+
+def names() -> dict[str, Any]:
+    """What calls can name: methods with their presets, spaces, samplers, kinds of condition, formats, hosts."""
+    found: dict[str, Any] = json.loads(load_library().loragen_names())
+    return found
 
 
 def threads() -> int:

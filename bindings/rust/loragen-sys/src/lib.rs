@@ -327,6 +327,7 @@ extern "C" {
     ) -> loragen_status;
 
     pub fn loragen_version() -> *const c_char;
+    pub fn loragen_names() -> *const c_char;
     pub fn loragen_status_name(status: loragen_status) -> *const c_char;
     pub fn loragen_last_error() -> *const c_char;
 
@@ -373,6 +374,7 @@ extern "C" {
     ) -> loragen_status;
     pub fn loragen_generator_check(generator: *const loragen_generator) -> loragen_status;
     pub fn loragen_generator_report(generator: *const loragen_generator) -> *const c_char;
+    pub fn loragen_generator_report_text(generator: *const loragen_generator, brief: i32) -> *const c_char;
     pub fn loragen_generator_free(generator: *mut loragen_generator);
 
     pub fn generate_lora(

@@ -1,7 +1,7 @@
-/// Numbers and tables for people, without Foundation.
+// Numbers and tables for people, without Foundation.
 
 /// A number with `places` digits after the point: "0.412".
-func fixed(_ value: Double, _ places: Int) -> String {
+public func fixed(_ value: Double, _ places: Int) -> String {
     guard value.isFinite, abs(value) < 1e15 else { return value.isNaN ? "–" : "\(value)" }
     let scale = (0..<places).reduce(1) { scale, _ in scale * 10 }
     guard let whole = Int(exactly: (abs(value) * Double(scale)).rounded()) else { return "\(value)" }
@@ -11,7 +11,7 @@ func fixed(_ value: Double, _ places: Int) -> String {
 }
 
 /// A number with `digits` significant digits: "0.0123", "1.23e-07".
-func significant(_ value: Double, _ digits: Int = 4) -> String {
+public func significant(_ value: Double, _ digits: Int = 4) -> String {
     guard value.isFinite else { return value.isNaN ? "–" : "\(value)" }
     if value == 0 { return "0" }
     var exponent = 0
@@ -25,12 +25,12 @@ func significant(_ value: Double, _ digits: Int = 4) -> String {
 }
 
 /// A setting: "16", "0.5".
-func plain(_ value: Double) -> String {
+public func plain(_ value: Double) -> String {
     Int(exactly: value).map(String.init) ?? String(value)
 }
 
 /// "33 s", "4 min 05 s", "2 h 10 min".
-func duration(_ seconds: Double) -> String {
+public func duration(_ seconds: Double) -> String {
     let whole = Int(exactly: max(0, seconds).rounded()) ?? 0
     if whole < 60 { return "\(whole) s" }
     if whole < 3600 { return "\(whole / 60) min \(padded(String(whole % 60), 2, with: "0")) s" }
@@ -38,12 +38,12 @@ func duration(_ seconds: Double) -> String {
 }
 
 /// A text filled up from the left.
-func padded(_ text: String, _ width: Int, with fill: Character = " ") -> String {
+public func padded(_ text: String, _ width: Int, with fill: Character = " ") -> String {
     String(repeating: fill, count: max(0, width - text.count)) + text
 }
 
 /// Rows under a header, in columns; numbers to the right, all else to the left.
-func table(_ header: [String], _ rows: [[String]]) -> String {
+public func table(_ header: [String], _ rows: [[String]]) -> String {
     let columns = header.indices
     let widths = columns.map { column in
         rows.reduce(header[column].count) { max($0, column < $1.count ? $1[column].count : 0) }
@@ -61,25 +61,4 @@ func table(_ header: [String], _ rows: [[String]]) -> String {
         while line.last == " " { line.removeLast() }
         return line
     }.joined(separator: "\n")
-}
-
-/// The words that differ least from one that is none of them: at most in two letters, or by an ending.
-func nearest(to word: String, among words: [String]) -> [String] {
-    let distances = words.map { $0.hasPrefix(word) && word.count > 1 ? 1 : editDistance(Array(word), Array($0)) }
-    guard let least = distances.min(), least <= min(2, word.count - 1) else { return [] }
-    return zip(words, distances).filter { $0.1 == least }.map(\.0)
-}
-
-/// Letters to put in, to take out or to exchange.
-private func editDistance(_ a: [Character], _ b: [Character]) -> Int {
-    var row = Array(0...b.count)
-    for (i, x) in a.enumerated() {
-        var diagonal = row[0]
-        row[0] = i + 1
-        for (j, y) in b.enumerated() {
-            let next = min(diagonal + (x == y ? 0 : 1), row[j] + 1, row[j + 1] + 1)
-            (diagonal, row[j + 1]) = (row[j + 1], next)
-        }
-    }
-    return row[b.count]
 }
