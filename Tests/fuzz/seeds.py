@@ -161,6 +161,8 @@ def packed(kind, condition, tasks=6):
             line["bits"] = f"{task + 1:03b}"
         elif condition == "vector":
             line["condition"] = [float(f"{x:.3f}") for x in random.standard_normal(2)]
+        elif condition == "parts":
+            line["conditions"] = {"a": {"bits": f"{task % 4:02b}"}, "b": {"vector": [task, 0.5 - task]}}
         lines.append(json.dumps(line))
     return save(stored, {"format": "loragen.corpus", "version": "1", "manifest": "\n".join(lines) + "\n",
                          "adapter_config": config(**more)})
@@ -171,6 +173,8 @@ def corpora():
     seed("manifest", "bits", json.dumps(line | {"bits": "01"}) + "\n" + json.dumps({"path": "b", "bits": "10"}) + "\n")
     seed("manifest", "vector",
          json.dumps(line | {"condition": [0.5, -1e-3]}) + "\r\n\n" + json.dumps({"path": "b", "condition": [1, 2]}))
+    parts = [{"a": {"bits": "01"}, "b": {"vector": [1, 2.5]}}, {"b": {"vector": [0, 0]}, "a": {"bits": "11"}}]
+    seed("manifest", "parts", "\n".join(json.dumps({"path": p, "conditions": c}) for p, c in zip("ab", parts)))
     seed("manifest", "none", '{"path": "./a/"}\n{"path": "b", "split": "test"}')
     for name in "ab":
         folder(HERE / "manifest" / name, "linear")
@@ -200,13 +204,14 @@ METHODS += [
     ("rpg", "halves", "default", RPG | MAMBA | {"denoiserWidth": 4, "weights": "bfloat16"}),
 ]
 # By condition: what adapters have in factor space, and in product space, which takes neither groups nor DoRA.
-LAYOUTS = {"bits": ("dora-grouped", "convolutions"), "vector": ("grouped", "embedding"), "none": ("dora", "transposed")}
+LAYOUTS = {"bits": ("dora-grouped", "convolutions"), "vector": ("grouped", "embedding"), "none": ("dora", "transposed"),
+           "parts": ("linear", "linear")}
 
 
 def generators(work):
     conditions = ("none", "bits", "vector")
     for place, (method, space, preset, settings) in enumerate(METHODS):
-        for condition in {"mlp": ("bits", "vector"), "mean": ("none",), "nearest": ("vector",)}.get(
+        for condition in {"mlp": ("bits", "vector", "parts"), "mean": ("none",), "nearest": ("vector",)}.get(
                 method, (conditions[place % 3],)):
             kind = LAYOUTS[condition][0 if space == "factors" else 1]
             (work / "corpus.safetensors").write_bytes(packed(kind, condition))

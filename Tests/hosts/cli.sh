@@ -58,6 +58,8 @@ expect 0 "report" "$loragen" report "$generator"
 says "skill"
 expect 0 "report --json is JSON" sh -c '"$0" report "$1" --json | python3 -m json.tool' "$loragen" "$generator"
 
+expect 1 "a part that the generator does not take" "$loragen" generate "$generator" --part x=1 -o "$work/no"
+expect 64 "a part without a name" "$loragen" generate "$generator" --part 1 -o "$work/no"
 expect 0 "one adapter" "$loragen" generate "$generator" --bits "$bits" -o "$work/one"
 says "norm of the updates"
 says "nearest training adapter"

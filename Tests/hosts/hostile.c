@@ -235,6 +235,9 @@ static void generators(void) {
     CLAIM(loragen_generator_check(generator) == LORAGEN_OK);
     CLAIM(loragen_generator_report(NULL) == NULL);
     CLAIM(loragen_generator_report(generator)[0] == '{');
+    CLAIM(loragen_generator_report_text(NULL, 0) == NULL);
+    CLAIM(strlen(loragen_generator_report_text(generator, 1)) < strlen(loragen_generator_report_text(generator, 0)));
+    CLAIM(strstr(loragen_names(), "kernel-ridge") && loragen_names() == loragen_names());
     loragen_generator_free(NULL);
     loragen_generator_free(generator);
 }
@@ -323,6 +326,43 @@ static void requests(void) {
     loragen_adapters_free(adapters);
     free(old);
 
+    /* Conditions by parts. */
+    request.bits = NULL;
+    const loragen_condition good = {NULL, "bits", bits, info.condition_length};
+    loragen_condition parts[] = {good, good};
+    request.conditions = parts;
+    request.condition_count = 1;
+    CLAIM(generate_lora(&adapters, generator, &request) == LORAGEN_OK);
+    loragen_adapters_free(adapters);
+    const loragen_condition bad[] = {{NULL, NULL, bits, 1},      {NULL, "smell", bits, 1},       {"x", "bits", bits, 6},
+                                     {NULL, "bits", NULL, 6},    {NULL, "bits", bits, SIZE_MAX}, {NULL, "\xff", bits, 6},
+                                     {"\xff", "bits", bits, 6},  {NULL, "vector", bits, 1u << 30}, {NULL, "vector", NULL, 6},
+                                     {NULL, "bits", bits, 0},    {NULL, "vector", bits, SIZE_MAX}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        parts[0] = bad[i];
+        CLAIM(generate_lora(&adapters, generator, &request) != LORAGEN_OK && adapters == NULL);
+    }
+    parts[0] = good;
+    request.condition_count = 2;
+    FAILS(LORAGEN_INVALID_ARGUMENT, generate_lora(&adapters, generator, &request));
+    request.condition_count = SIZE_MAX;
+    FAILS(LORAGEN_INVALID_ARGUMENT, generate_lora(&adapters, generator, &request));
+    request.conditions = NULL;
+    FAILS(LORAGEN_INVALID_ARGUMENT, generate_lora(&adapters, generator, &request));
+    request.conditions = parts;
+    request.condition_count = 1;
+    request.bits = bits;
+    FAILS(LORAGEN_INVALID_ARGUMENT, generate_lora(&adapters, generator, &request));
+    request.conditions = NULL;
+    request.condition_count = 0;
+    loragen_condition_info part = LORAGEN_CONDITION_INFO_INIT;
+    CLAIM(loragen_generator_condition(generator, 0, &part) == LORAGEN_OK && part.length == info.condition_length);
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generator_condition(generator, 1, &part));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generator_condition(generator, SIZE_MAX, &part));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generator_condition(generator, 0, NULL));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generator_condition(NULL, 0, &part));
+    WRONG_SIZES(part.struct_size, loragen_generator_condition(generator, 0, &part));
+
     char *long_bits = malloc((1u << 20) + 1);
     memset(long_bits, '1', 1u << 20);
     long_bits[1u << 20] = 0;
@@ -357,7 +397,7 @@ static void requests(void) {
         vector[info.condition_length - 1] = wrong[i];
         FAILS(LORAGEN_NON_FINITE, generate_lora(&adapters, generator, &request));
         char place[64];
-        snprintf(place, sizeof place, "condition[%zu]", info.condition_length - 1);
+        snprintf(place, sizeof place, "element %zu of the condition", info.condition_length - 1);
         CLAIM(strstr(loragen_last_error(), place));
     }
     free(vector);

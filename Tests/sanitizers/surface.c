@@ -195,6 +195,12 @@ static void walk_generator(const char *path) {
         snprintf(bits, sizeof bits, "%0*d", (int)info.condition_length, 1);
         request.bits = bits;
     }
+    loragen_condition_info part = LORAGEN_CONDITION_INFO_INIT;
+    for (size_t i = 0; i < info.condition_count; i++) {
+        CLAIM(loragen_generator_condition(generator, i, &part) == LORAGEN_OK);
+        CLAIM(part.length <= info.condition_length && *part.name && *part.kind);
+    }
+    CLAIM(*loragen_generator_report_text(generator, 0) && *loragen_names() == '{');
     static const char *const samplers[] = {NULL, "ddpm", "ddim", "dpm-solver++"};
     for (size_t i = 0; i < (info.sampler ? 4 : 1); i++) {
         request.sampler = samplers[i];

@@ -127,15 +127,38 @@ import Testing
         #expect(report["verdict"]?.string?.contains("a baseline, ") == true, "\(report["verdict"]?.string ?? "")")
     }
 
-    @Test func `help and header name every method and preset`() throws {
-        for file in ["Sources/loragen-cli/Train.swift", "include/loragen.h"] {
-            let text = try String(contentsOf: repository.appendingPathComponent(file), encoding: .utf8)
+    @Test func `the header and the list of names name every method and preset`() throws {
+        let header = try String(contentsOf: repository.appendingPathComponent("include/loragen.h"), encoding: .utf8)
+        for text in [header, try names.text()] {
             for entry in methods.all {
-                #expect(text.contains(entry.name), "\(entry.name) in \(file)")
+                #expect(text.contains(entry.name), "\(entry.name)")
                 for preset in entry.presets {
-                    #expect(text.contains(preset.name), "\(entry.name) \(preset.name) in \(file)")
+                    #expect(text.contains(preset.name), "\(entry.name) \(preset.name)")
                 }
             }
+        }
+    }
+
+    @Test("a report comes back from its JSON, and its text has every number", arguments: ["cond-pdiff", "ridge"])
+    func views(method: String) throws {
+        let json = try Self.report(Trained.path(method))
+        let report = Report(json: json)
+        #expect(report.json == json)
+        let (text, brief) = (report.text(), report.text(isBrief: true))
+        let measured = try #require(report.test)
+        for (name, value) in measured.skill {
+            #expect(text.contains(name) && brief.contains(name) && brief.contains(fixed(value, 3)), "\(name)")
+        }
+        for (module, ratio) in measured.norms {
+            #expect(text.contains(module) && text.contains(significant(ratio)) && !brief.contains(module))
+        }
+        #expect(text.contains(report.verdict) && brief.contains(report.verdict))
+    }
+
+    @Test func `a report of a file that says nothing, or anything, is a text all the same`() throws {
+        let odd = #"{"test": 3, "verdict": [], "training": [{"stage": 1}], "validation": {"skill": []}}"#
+        for text in ["{}", "[]", "7", odd] {
+            #expect(!Report(json: try JSON.parse(text, source: "")).text().isEmpty)
         }
     }
 

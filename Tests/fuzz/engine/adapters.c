@@ -51,8 +51,11 @@ void fuzz_peft(struct input *input) {
 /* ---------------------------------------------------------------------------------------------------- generators */
 
 /* A condition that fits; valid as long as `values` and `bits` are. */
-static void fill_condition(struct input *input, const loragen_generator_info *info, loragen_request *request,
-                           float **values, char **bits) {
+enum { PARTS = 8 };
+
+static void fill_condition(struct input *input, const loragen_generator *generator,
+                           const loragen_generator_info *info, loragen_request *request,
+                           float **values, char **bits, loragen_condition *parts) {
     const size_t count = info->condition_length;
     if (info->condition_kind == LORAGEN_CONDITION_BITS) {
         *bits = malloc(count + 1);
@@ -66,6 +69,21 @@ static void fill_condition(struct input *input, const loragen_generator_info *in
         for (size_t i = 0; i < count; i++) { (*values)[i] = (float)choose(input, 2000) / 500 - 2; }
         request->condition = *values;
         request->condition_length = count;
+    } else if (info->condition_kind == LORAGEN_CONDITION_PARTS && info->condition_count <= PARTS) {
+        /* Numbers for all, which any kind takes, part after part. */
+        *values = calloc(count + 1, sizeof **values);
+        must(*values != NULL, "memory");
+        size_t start = 0;
+        for (size_t i = 0; i < info->condition_count; i++) {
+            loragen_condition_info part = LORAGEN_CONDITION_INFO_INIT;
+            must(loragen_generator_condition(generator, i, &part) == LORAGEN_OK && part.name && part.kind, "a part");
+            must(start + part.length <= count, "parts within the condition");
+            parts[i] = (loragen_condition){part.name, "vector", *values + start, part.length};
+            for (size_t j = 0; j < part.length; j++) { (*values)[start + j] = (float)choose(input, 3); }
+            start += part.length;
+        }
+        request->conditions = parts;
+        request->condition_count = info->condition_count;
     }
 }
 
@@ -76,12 +94,13 @@ static void draw(struct input *input, const loragen_generator *generator) {
         loragen_module module;
         must(loragen_generator_module(generator, i, &module) == LORAGEN_OK, "a module");
     }
-    must(*loragen_generator_report(generator), "a report");
+    must(*loragen_generator_report(generator) && loragen_generator_report_text(generator, (int32_t)choose(input, 2)), "a report");
     int calls = 0;
     float *values = NULL;
     char *bits = NULL;
     loragen_request request = LORAGEN_REQUEST_INIT;
-    fill_condition(input, &info, &request, &values, &bits);
+    loragen_condition parts[PARTS];
+    fill_condition(input, generator, &info, &request, &values, &bits, parts);
     request.seed = choose(input, 1000);
     request.samples = 1 + (int32_t)choose(input, 2);
     request.progress = cancel_soon;

@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -145,3 +147,28 @@ def test_closing_in_the_middle_of_a_call_frees_nothing_under_it(generator, bits,
     with pytest.raises(ValueError, match="closed"):
         len(adapters)
     assert all(numpy.array_equal(expected[name], copies[name]) for name in copies)
+
+
+def test_conditions_of_several_parts(corpus, tmp_path):
+    folder = tmp_path / "corpus"
+    path = os.environ["LORAGEN_TEST_CORPUS"]
+    shutil.copytree(path, folder) if os.path.isdir(path) else corpus.unpack(folder)
+    lines = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
+    for line in lines:
+        bits = line.pop("bits")
+        line["conditions"] = {"low": {"bits": bits[:2]}, "high": {"vector": [float(bit) for bit in bits[2:]]}}
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    generator = loragen.train(folder, tmp_path / "parts.safetensors", method="ridge")
+    assert generator.condition_kind == "parts"
+    assert [(p.name, p.kind) for p in generator.conditions] == [("high", "vector"), ("low", "bits")]
+    high = [1.0] * generator.conditions[0].length
+    named = generator.generate({"low": "01", "high": high})[0].arrays()
+    numbers = generator.generate({"high": numpy.array(high), "low": [0, 1]})[0].arrays()
+    assert all(numpy.array_equal(named[name], numbers[name]) for name in named)
+    other = generator.generate({"low": "10", "high": high})[0].arrays()
+    assert any(not numpy.array_equal(named[name], other[name]) for name in named)
+    for wrong, part in (({"low": "01"}, "high"), ({"low": "011", "high": high}, "3 bits"), ({"x": "01"}, "x")):
+        with pytest.raises(loragen.LoragenError, match=part):
+            generator.generate(wrong)
+    assert generator.report["verdict"] in generator.report_text(brief=True)
+    assert "ridge" in [method["name"] for method in loragen.names()["methods"]]

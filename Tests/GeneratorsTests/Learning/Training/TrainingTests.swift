@@ -5,6 +5,7 @@ import Testing
 @testable import Files
 @testable import Generators
 @testable import Learning
+@testable import Reports
 
 /// Counts the calls of a progress handler and cancels at one of them. The pause makes every step worth a report.
 private final class Watch: @unchecked Sendable {
@@ -242,6 +243,22 @@ private let stopping = #"{"rate": 0, "ema": 0, "validationInterval": 5, "patienc
         try train(scratch("made"), options, watch: watch)
         #expect(watch.seen.first?.step == 14)
         #expect(watch.seen.last?.step == 20)
+    }
+
+    @Test func `a training that stops early says so in its report, also when it was resumed`() throws {
+        let scratch = try Scratch()
+        var options = tinyOptions(settings: try settings(stopping))
+        try train(scratch("whole"), options)
+        options.checkpoint = scratch("checkpoint")
+        expectFailure(.cancelled) { try train(scratch("made"), options, watch: Watch { $0.step >= 20 }) }
+        try train(scratch("made"), options)
+        for name in ["whole", "made"] {
+            let generator = try Generator(path: scratch(name))
+            let report = Report(json: try JSON.parse(generator.report, source: ""))
+            let stage = try #require(report.training.last)
+            #expect(stage.name == "diffusion" && stage.steps == 20 && stage.isEarly && stage.bestStep == 5)
+            #expect(generator.reportText(isBrief: true).contains("stopped early, after 20 of"))
+        }
     }
 
     @Test func `progress grows, and knows the time that is left`() throws {
