@@ -6,6 +6,7 @@ import Testing
 @testable import Generators
 @testable import Learning
 @testable import Methods
+@testable import Reports
 
 @Suite struct ReportTests {
     private static func report(_ path: String) throws -> JSON {

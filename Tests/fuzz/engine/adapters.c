@@ -51,7 +51,6 @@ void fuzz_peft(struct input *input) {
 /* ---------------------------------------------------------------------------------------------------- generators */
 
 /* A condition that fits; valid as long as `values` and `bits` are. */
-enum { PARTS = 8 };
 
 static void fill_condition(struct input *input, const loragen_generator *generator,
                            const loragen_generator_info *info, loragen_request *request,
@@ -69,7 +68,7 @@ static void fill_condition(struct input *input, const loragen_generator *generat
         for (size_t i = 0; i < count; i++) { (*values)[i] = (float)choose(input, 2000) / 500 - 2; }
         request->condition = *values;
         request->condition_length = count;
-    } else if (info->condition_kind == LORAGEN_CONDITION_PARTS && info->condition_count <= PARTS) {
+    } else if (info->condition_kind == LORAGEN_CONDITION_PARTS && info->condition_count <= 8) {
         /* Numbers for all, which any kind takes, part after part. */
         *values = calloc(count + 1, sizeof **values);
         must(*values != NULL, "memory");
@@ -99,7 +98,7 @@ static void draw(struct input *input, const loragen_generator *generator) {
     float *values = NULL;
     char *bits = NULL;
     loragen_request request = LORAGEN_REQUEST_INIT;
-    loragen_condition parts[PARTS];
+    loragen_condition parts[8];
     fill_condition(input, generator, &info, &request, &values, &bits, parts);
     request.seed = choose(input, 1000);
     request.samples = 1 + (int32_t)choose(input, 2);

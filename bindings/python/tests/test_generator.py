@@ -118,7 +118,7 @@ def test_a_bad_request_is_refused(generator, bits, arguments, error):
 def test_a_number_that_is_not_finite_is_named(generator, bits):
     vector = [float(bit) for bit in bits]
     vector[1] = float("nan")
-    with pytest.raises(loragen.NonFiniteError, match=r"condition\[1\]"):
+    with pytest.raises(loragen.NonFiniteError, match="element 1"):
         generator.generate(vector)
 
 
