@@ -8,7 +8,7 @@ public struct ProtoField {
     /// Of length-delimited fields, and the 4 or 8 bytes of fixed ones; empty for varints.
     public let body: Range<Int>
     /// Of varints.
-    let value: UInt64
+    public let value: UInt64
     public let isMessage: Bool
 }
 
@@ -17,6 +17,12 @@ public struct ProtoField {
 public struct ProtoReader {
     public let bytes: UnsafeRawBufferPointer
     public let source: String
+    /// What to think of when the bytes are no protobuf, for messages.
+    public let hint: String
+
+    public init(bytes: UnsafeRawBufferPointer, source: String, hint: String = "Is it an ONNX model?") {
+        (self.bytes, self.source, self.hint) = (bytes, source, hint)
+    }
 
     /// The fields of the message in `range`. Throws `.format` with the byte at fault.
     public func fields(in range: Range<Int>) throws(LoragenError) -> [ProtoField] {
@@ -67,8 +73,8 @@ public struct ProtoReader {
         return result
     }
 
-    func error(_ message: String, _ place: Int) -> LoragenError {
-        LoragenError(.format, "\(source): byte \(place): \(message). Is it an ONNX model?")
+    public func error(_ message: String, _ place: Int) -> LoragenError {
+        LoragenError(.format, "\(source): byte \(place): \(message). \(hint)")
     }
 
     private func skip(_ count: UInt64, _ position: inout Int, _ end: Int) throws(LoragenError) -> Range<Int> {
