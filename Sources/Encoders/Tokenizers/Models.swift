@@ -80,7 +80,7 @@ struct WordPiece: Sendable {
 struct Unigram: Sendable {
     let vocabulary: Trie
     private let scores: [Double]
-    private let unknown: Int32?
+    let unknown: Int32?
     private let unknownScore: Double
     /// The tokens of single bytes, if unknown text becomes those.
     private let bytes: [Int32?]?

@@ -6,6 +6,30 @@ extension Tokenizer {
     /// SentencePiece model.
     public static func open(folder: String) throws(LoragenError) -> Tokenizer {
         let files = FolderFiles(folder)
+        var tokenizer = try read(files)
+        var hasher = SHA256()
+        for name in fileNames where files.has(name) {
+            // Where there is a tokenizer.json, nothing else is asked.
+            let file = try MappedFile(path: files.path(name))
+            hasher.update("\(name) \(file.size)\n")
+            withExtendedLifetime(file) { hasher.update(file.bytes) }
+            if name == "tokenizer.json" { break }
+        }
+        tokenizer.digest = hasher.finish()
+        return tokenizer
+    }
+
+    private static let fileNames = [
+        "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
+        "sentencepiece.bpe.model", "tokenizer.model",
+    ]
+
+    static func isIn(_ folder: String) -> Bool {
+        let files = FolderFiles(folder)
+        return fileNames.contains { $0 != "tokenizer_config.json" && files.has($0) }
+    }
+
+    private static func read(_ files: FolderFiles) throws(LoragenError) -> Tokenizer {
         if files.has("tokenizer.json") { return try TokenizerFile(path: files.path("tokenizer.json")).tokenizer() }
         let config = try files.json("tokenizer_config.json") ?? .object(JSONObject())
         if files.has("vocab.txt") { return try OlderTokenizerFiles(files, config).wordPiece() }
@@ -17,7 +41,7 @@ extension Tokenizer {
         }
         throw LoragenError(
             .io,
-            "\(folder): there is no tokenizer in it; expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt, "
+            "\(files.folder): there is no tokenizer in it; expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt, "
                 + "or spiece.model. Save the model with its tokenizer into one folder")
     }
 }

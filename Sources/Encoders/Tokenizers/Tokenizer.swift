@@ -57,4 +57,8 @@ public struct Tokenizer: Sendable {
     public func id(of token: String) -> Int32? { names[ByteKey(token)] ?? model.vocabulary.id(token.utf8) }
 
     var names: [ByteKey: Int32] = [:]
+    /// The token of unknown text, where the model has one.
+    var unknown: Int32?
+    /// SHA-256 of the files that it was made from.
+    public internal(set) var digest = ""
 }

@@ -41,6 +41,12 @@ struct TokenizerFile {
             normalizer: normalizer, preTokenizer: preTokenizer, model: tokenModel,
             rawTokens: try AddedTokens(raw, source: path), normalizedTokens: try AddedTokens(normalized, source: path))
         (result.kind, result.idCount, result.names) = (kind, idCount, names)
+        switch tokenModel {
+        case .wordPiece(let model): result.unknown = model.unknown
+        case .wordLevel(let model): result.unknown = model.unknown
+        case .bytePair(let model): result.unknown = model.options.unknown
+        case .unigram(let model): result.unknown = model.unknown
+        }
         if let processor = part("post_processor") { try post(processor, &result) }
         for id in result.before + result.after { result.idCount = max(result.idCount, Int(id) + 1) }
         if let truncation = part("truncation") {
