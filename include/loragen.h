@@ -622,6 +622,64 @@ int32_t loragen_generator_is_compact(const loragen_generator *generator);
 loragen_status loragen_generate_compact(loragen_compact **out, const loragen_generator *generator,
                                         const loragen_request *request, int32_t sample);
 
+/* ------------------------------------------------------------------------------------------------ encoders */
+
+/* An encoder of texts: a folder of Hugging Face's with config.json, safetensors (F32, F16, BF16) and tokenizer files.
+ * BERT, RoBERTa, XLM-RoBERTa (MiniLM, BGE, GTE, E5), T5's encoder, CLIP's text tower and static embeddings (Model2Vec);
+ * with what sentence-transformers says beside them: pooling, dense layers, normalisation, the longest text. The numbers
+ * are those of transformers. May be used from many threads at once. */
+typedef struct loragen_encoder loragen_encoder;
+
+typedef struct loragen_encoder_options {
+    size_t struct_size;
+    const char *tokenizer; /* a folder with the tokenizer's files; NULL: they are in the encoder's own */
+} loragen_encoder_options;
+
+#define LORAGEN_ENCODER_OPTIONS_INIT {sizeof(loragen_encoder_options), NULL}
+
+/* Opens a folder. Weights are mapped and must not change while it is open. `options` may be NULL. */
+loragen_status loragen_encoder_open(loragen_encoder **out, const char *folder, const loragen_encoder_options *options);
+
+/* Numbers of a text's vector; numbers of a token's state; layers beside layer 0, that of the embeddings. */
+size_t loragen_encoder_width(const loragen_encoder *encoder);
+size_t loragen_encoder_state_width(const loragen_encoder *encoder);
+size_t loragen_encoder_layers(const loragen_encoder *encoder);
+
+/* Family, sizes, pooling and whether the folder says it, the longest text, and the identity: SHA-256 over weights,
+ * tokenizer, architecture and pooling. As JSON. The first call reads all weights. */
+const char *loragen_encoder_json(const loragen_encoder *encoder);
+
+/* The vectors of `count` texts, UTF-8, into the caller's `vectors` [count, width], row-major. Longer texts than the
+ * encoder takes are cut at their end. */
+loragen_status loragen_encoder_encode(const loragen_encoder *encoder, const char *const *texts, size_t count,
+                                      float *vectors);
+
+/* The states of a text's tokens. */
+typedef struct loragen_states loragen_states;
+
+/* Of one text after a layer: 0 is what the embeddings give; -1, or the number of layers, the last hidden state. */
+loragen_status loragen_encoder_states(loragen_states **out, const loragen_encoder *encoder, const char *text,
+                                      int32_t layer);
+size_t loragen_states_count(const loragen_states *states); /* of tokens, those of the tokenizer's own included */
+const int32_t *loragen_states_ids(const loragen_states *states);
+const float *loragen_states_values(const loragen_states *states);  /* [tokens, state width], row-major */
+const float *loragen_states_pooled(const loragen_states *states);  /* [width], as loragen_encoder_encode() gives it */
+void loragen_states_free(loragen_states *states);
+
+void loragen_encoder_free(loragen_encoder *encoder);
+
+/* A tokenizer alone: a folder with tokenizer.json, or with vocab.txt, vocab.json and merges.txt, spiece.model. */
+typedef struct loragen_tokenizer loragen_tokenizer;
+
+loragen_status loragen_tokenizer_open(loragen_tokenizer **out, const char *folder);
+
+/* The ids of a text as `tokenizers` gives them, none cut off. `count` becomes their number; as many as `capacity`
+ * allows are written to `ids`, which may be NULL. `special`: with the tokens that stand before and after a text. */
+loragen_status loragen_tokenizer_encode(const loragen_tokenizer *tokenizer, const char *text, int32_t special,
+                                        int32_t *ids, size_t capacity, size_t *count);
+
+void loragen_tokenizer_free(loragen_tokenizer *tokenizer);
+
 /* ------------------------------------------------------------------------------------------------ analysis */
 
 /* What was measured on adapters, as updates of the base model: the same for all factors that have the same product.

@@ -23,7 +23,7 @@ struct Loragen: ParsableCommand {
         subcommands: [
             Train.self, Generate.self, Info.self, Report.self, CorpusCommand.self, Convert.self, Merge.self,
             Apply.self, Verify.self, BasisCommand.self, Expand.self, Project.self, Compare.self, Nearest.self,
-            Doctor.self,
+            Doctor.self, Encode.self,
         ])
 
     static func main() {
