@@ -57,9 +57,14 @@ indirect enum PreTokenizer: Sendable {
             piece.split(
                 at: scalars(piece.text, Scalars.isNumeric), individual ? .isolated : .contiguous, into: &result)
         case .split(let target, let behavior, let inverted):
-            var matches = try target.matches(in: piece.text)
-            if inverted { matches = gaps(between: matches, count: piece.text.count) }
-            piece.split(at: matches, behavior, into: &result)
+            let matches = try target.matches(in: piece.text)
+            let others = gaps(between: matches, count: piece.text.count)
+            // Matches that stand side by side stay apart, inverted too.
+            if inverted {
+                piece.split(at: others, behavior, into: &result, rest: matches)
+            } else {
+                piece.split(at: matches, behavior, into: &result, rest: others)
+            }
         case .byteLevel(let addsSpace, let pattern):
             var text = piece.text
             if addsSpace, text.first != 0x20 { text.insert(0x20, at: 0) }
