@@ -18,6 +18,8 @@ struct FolderFiles {
 
     /// The JSON of a file, `nil` if there is none.
     func json(_ name: String) throws(LoragenError) -> JSON? {
-        has(name) ? try JSON.read(path: path(name)) : nil
+        // JSON's own null is written nil too.
+        guard has(name) else { return Optional<JSON>.none }
+        return try JSON.read(path: path(name))
     }
 }

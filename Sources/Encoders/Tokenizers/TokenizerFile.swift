@@ -60,7 +60,7 @@ struct TokenizerFile {
     // MARK: - Small things
 
     private func part(_ name: String) -> JSON? {
-        guard let value = root[name], !value.isNull else { return nil }
+        guard let value = root[name], !value.isNull else { return Optional<JSON>.none }
         return value
     }
 

@@ -20,6 +20,9 @@ struct Trie {
     /// Of equal tokens the last counts. Throws where memory runs short.
     init(_ tokens: [(token: UTF8Text, id: Int32)], source: String) throws(LoragenError) {
         let bytes = tokens.reduce(0) { $0 + $1.token.count }
+        guard bytes < 1 << 29 else {
+            throw LoragenError(.unsupported, "\(source): a vocabulary of \(bytes) bytes; expected less than \(1 << 29)")
+        }
         try Memory.require(Double(bytes) * 14 + Double(tokens.count) * 64, for: "\(source): its vocabulary")
         // Stable for equal tokens.
         let order = tokens.indices.sorted { a, b in
