@@ -2,7 +2,7 @@
 """Vectors and token states of texts beside those of `transformers`:
 
     Tests/acceptance/encoders.py LORAGEN            # MiniLM with its real weights, the other families with random ones
-    Tests/acceptance/encoders.py --golden FOLDER    # tiny models and what they give, for Tests/EncodersTests
+    Tests/acceptance/encoders.py --golden FOLDER   # tiny models and what they give, for Tests/EncodersTests
 
 In single precision everything has to be equal within 1e-4: the last hidden state, the states between the layers (relative
 to their largest number), and the vector, pooled, projected and scaled as the folder says. Folders are as `save_pretrained` leaves them, with the files of sentence-transformers beside.
@@ -320,6 +320,8 @@ def golden(target: Path) -> None:
             rows.append(row)
         (folder / "expected.json").write_text(json.dumps(rows, ensure_ascii=True))
         for unused in ("README.md", ".gitattributes"): (folder / unused).unlink(missing_ok=True)
+        for path in folder.rglob("*.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()), separators=(",", ":")) + "\n")
 
 
 def main() -> None:
