@@ -25,7 +25,8 @@ public struct AdapterFormat: Sendable {
     public func files(at path: String) -> [String] { files(path) }
 }
 
-extension AdapterFormat: Hashable {
+extension AdapterFormat: Hashable, CustomStringConvertible {
+    public var description: String { name }
     public static func == (a: AdapterFormat, b: AdapterFormat) -> Bool { a.name == b.name }
     public func hash(into hasher: inout Hasher) { hasher.combine(name) }
 }

@@ -245,7 +245,7 @@ public final class Generator: @unchecked Sendable {
             generator.warn(of: asked, distance)
         }
 
-        func random(_ sample: Int) -> Random { Random(seed: seed, stream: Streams.sampling + UInt64(sample)) }
+        func random(_ sample: Int) -> Random { Random(seed: seed, stream: RandomStreams.sampling + UInt64(sample)) }
     }
 
     /// Tells the caller of the steps of several samples.

@@ -266,11 +266,9 @@ package struct GeneratorFile {
             halves[name] = half
             parameter.half = HalfFactor(half)
         }
-        try typed {
-            try model.module.load { name in
-                if let half = halves[name] { return .pending(half.shape) }
-                return try reader.tensor("model." + name)
-            }
+        try model.module.load { (name) throws(LoragenError) in
+            if let half = halves[name] { return .pending(half.shape) }
+            return try reader.tensor("model." + name)
         }
         model.module.setTraining(false)
     }

@@ -50,7 +50,7 @@ public func trainGenerator(
         corpus, settings, streams: entry.streams, seed: options.seed, memoryLimit: options.memoryLimit)
     let plan = try entry.plan(settings, problem.size)
     try checkMemory(plan, problem, options)
-    let model = try plan.make(problem.representation, Random(seed: options.seed, stream: Streams.weights))
+    let model = try plan.make(problem.representation, Random(seed: options.seed, stream: RandomStreams.weights))
     let checkpoint = try options.checkpoint.map { (path) throws(LoragenError) in
         Checkpoint(path: path, fingerprint: try fingerprint(problem, settings, options))
     }

@@ -108,35 +108,53 @@ extension Method {
         { (i) throws(LoragenError) in
             try self.modules(
                 features.slice(axis: 0, i..<(i + 1)), target: target,
-                Draw(random: Random(seed: seed, stream: Streams.sampling + UInt64(i))))
+                Draw(random: Random(seed: seed, stream: RandomStreams.sampling + UInt64(i))))
         }
     }
 }
 
-/// What settings and the size of a problem fix, parsed once: nothing is allocated.
-public struct Plan {
+/// A method's settings with the size of a problem, parsed once, into what they mean.
+public protocol MethodSettings {
+    /// Throws `.invalidArgument` for settings that make no method.
+    init(_ settings: Settings, _ size: ProblemSize) throws(LoragenError)
     /// Numbers that the trained method keeps.
-    public var weightCount: Int
+    var weightCount: Int { get }
     /// About how many numbers a training holds besides its weights: activations of one batch, matrices of a fit.
-    public var workspace: Double
+    var workspace: Double { get }
     /// Whether a moving average of the weights is kept while they are trained.
-    public var hasAverage = false
+    var hasAverage: Bool { get }
     /// Whether the file keeps linear layers in bf16.
+    var halvesWeights: Bool { get }
+}
+
+extension MethodSettings {
+    public var hasAverage: Bool { false }
+    public var halvesWeights: Bool { false }
+}
+
+/// What is known of a method before anything is allocated.
+public struct Plan {
+    public var weightCount: Int
+    public var workspace: Double
+    public var hasAverage = false
     public var halvesWeights = false
     /// The method with fresh weights; `Random.none` when they are about to be loaded.
     public var make: (Representation, Random) throws(LoragenError) -> any Method
 
     /// Of a method that makes vectors.
+    public init<S: MethodSettings>(
+        _ settings: S, vectors make: @escaping (S, Random) throws(LoragenError) -> any VectorMethod
+    ) {
+        self.init(weightCount: settings.weightCount, workspace: settings.workspace) { (random) throws(LoragenError) in
+            try make(settings, random)
+        }
+        (hasAverage, halvesWeights) = (settings.hasAverage, settings.halvesWeights)
+    }
+
     public init(
-        weightCount: Int, workspace: Double, settings: Settings,
-        vectors make: @escaping (Random) throws(LoragenError) -> any VectorMethod
-    ) throws(LoragenError) {
-        self.weightCount = weightCount
-        self.workspace = workspace
-        hasAverage = settings.has("ema") ? try settings.number("ema", 0...0.999999) > 0 : false
-        halvesWeights =
-            settings.has("weights") ? try settings.choice("weights", ["float32", "bfloat16"]) == "bfloat16" : false
-        self.make = { (representation, random) throws(LoragenError) in
+        weightCount: Int, workspace: Double, vectors make: @escaping (Random) throws(LoragenError) -> any VectorMethod
+    ) {
+        self.init(weightCount: weightCount, workspace: workspace) { (representation, random) throws(LoragenError) in
             VectorGenerator(try make(random), representation)
         }
     }
@@ -145,8 +163,6 @@ public struct Plan {
         weightCount: Int, workspace: Double,
         make: @escaping (Representation, Random) throws(LoragenError) -> any Method
     ) {
-        self.weightCount = weightCount
-        self.workspace = workspace
-        self.make = make
+        (self.weightCount, self.workspace, self.make) = (weightCount, workspace, make)
     }
 }

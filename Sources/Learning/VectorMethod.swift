@@ -53,7 +53,7 @@ extension VectorMethod {
             rows.append(
                 try vector(
                     condition: conditions.slice(axis: 0, i..<(i + 1)),
-                    random: Random(seed: seed, stream: Streams.sampling + UInt64(i)), sampling: sampling,
+                    random: Random(seed: seed, stream: RandomStreams.sampling + UInt64(i)), sampling: sampling,
                     progress: { _, _ throws(LoragenError) in }))
         }
         return Tensor.concatenate(rows, axis: 0)
@@ -104,7 +104,7 @@ public final class VectorGenerator: Method {
         return { (i) throws(LoragenError) in
             try self.modules(
                 features.slice(axis: 0, i..<(i + 1)), target: target,
-                Draw(random: Random(seed: seed, stream: Streams.sampling + UInt64(i))))
+                Draw(random: Random(seed: seed, stream: RandomStreams.sampling + UInt64(i))))
         }
     }
 

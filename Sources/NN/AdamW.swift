@@ -85,15 +85,15 @@ public final class AdamW<E: Element> {
 
     /// Takes over what `state` gave. Throws `format` when something is missing or has another shape; nothing is changed
     /// then.
-    public func load(_ find: (_ name: String) throws -> Tensor<E>?) throws {
-        func checked(_ name: String, _ shape: [Int]) throws -> Tensor<E> {
+    public func load(_ find: (_ name: String) throws(LoragenError) -> Tensor<E>?) throws(LoragenError) {
+        func checked(_ name: String, _ shape: [Int]) throws(LoragenError) -> Tensor<E> {
             guard let tensor = try find(name) else { throw LoragenError(.format, "optimiser state \(name) is missing") }
             guard tensor.shape == shape else {
                 throw LoragenError(.format, "optimiser state \(name) has shape \(tensor.shape), expected \(shape)")
             }
             return tensor.detached()
         }
-        let loaded = try slots.map { slot in
+        let loaded = try slots.map { (slot) throws(LoragenError) in
             let steps = try checked("steps." + slot.name, [1]).item
             guard let count = Int(exactly: steps), count >= 0 else {
                 throw LoragenError(.format, "optimiser state steps.\(slot.name) is \(steps)")

@@ -90,17 +90,21 @@ extension Module {
 
     /// Takes parameters and buffers from `find`. Throws `format` when a tensor is missing or has another shape; nothing
     /// is changed then.
-    public func load(_ find: (_ name: String) throws -> Tensor<Scalar>?) throws {
+    public func load(_ find: (_ name: String) throws(LoragenError) -> Tensor<Scalar>?) throws(LoragenError) {
         let visitor = visited()
-        func checked(_ name: String, _ shape: [Int]) throws -> Tensor<Scalar> {
+        func checked(_ name: String, _ shape: [Int]) throws(LoragenError) -> Tensor<Scalar> {
             guard let tensor = try find(name) else { throw LoragenError(.format, "tensor \(name) is missing") }
             guard tensor.shape == shape else {
                 throw LoragenError(.format, "tensor \(name) has shape \(tensor.shape), expected \(shape)")
             }
             return tensor.detached()
         }
-        let values = try visitor.parameters.map { try checked($0.name, $0.parameter.shape) }
-        let states = try visitor.buffers.map { try checked($0.name, $0.buffer.value.shape) }
+        let values = try visitor.parameters.map { (entry) throws(LoragenError) in
+            try checked(entry.name, entry.parameter.shape)
+        }
+        let states = try visitor.buffers.map { (entry) throws(LoragenError) in
+            try checked(entry.name, entry.buffer.value.shape)
+        }
         for (entry, value) in zip(visitor.parameters, values) { entry.parameter.value = value }
         for (entry, value) in zip(visitor.buffers, states) { entry.buffer.value = value }
     }

@@ -34,13 +34,13 @@ public enum NetworkLimits {
 
     public static func check(oddKernel kernel: Int) throws(LoragenError) {
         guard (1...63).contains(kernel), kernel % 2 == 1 else {
-            throw LoragenError(.invalidArgument, "kernel is \(kernel), expected an odd number in 1...63")
+            throw LoragenError(.invalidArgument, "kernel is \(kernel), expected an odd number from 1 to 63")
         }
     }
 
     public static func check(noise: Double, name: String) throws(LoragenError) {
         guard noise >= 0, noise <= 1e3 else {
-            throw LoragenError(.invalidArgument, "\(name) is \(noise), expected 0...1000")
+            throw LoragenError(.invalidArgument, "\(name) is \(noise), expected 0 to 1000")
         }
     }
 }

@@ -46,8 +46,8 @@ public final class WeightAverage<E: Element> {
 
     /// Takes over what `state` gave. Throws `format` when something is missing or has another shape; nothing is changed
     /// then.
-    public func load(_ find: (_ name: String) throws -> Tensor<E>?) throws {
-        let loaded = try entries.map { entry in
+    public func load(_ find: (_ name: String) throws(LoragenError) -> Tensor<E>?) throws(LoragenError) {
+        let loaded = try entries.map { (entry) throws(LoragenError) in
             guard let tensor = try find("ema." + entry.name), tensor.shape == entry.parameter.shape else {
                 throw LoragenError(.format, "average ema.\(entry.name) is missing or has another shape")
             }

@@ -96,7 +96,7 @@ public struct Measurement {
             adapter(
                 CombinedRows(
                     rows, [(own.nearest[i].row, 1)], deviation: distance / Double(rows.width).squareRoot(),
-                    random: Random(seed: UInt64(i), stream: Streams.sampling)))
+                    random: Random(seed: UInt64(i), stream: RandomStreams.sampling)))
         }
         try compare("pca-gaussian", counts: false) { i in adapter(Self.gaussian(rows, i)) }
         var measured = Report.Measured()
@@ -220,7 +220,7 @@ public struct Measurement {
     /// `mean + Σ g_n (x_n − mean) / √(N − 1)`.
     private static func gaussian(_ rows: any VectorRows, _ index: Int) -> CombinedRows {
         let n = rows.count
-        var random = Random(seed: UInt64(index), stream: Streams.sampling + 1)
+        var random = Random(seed: UInt64(index), stream: RandomStreams.sampling + 1)
         let drawn: Tensor<Double> = random.normal([n])
         let weights = drawn.values.map { $0 / Double(max(1, n - 1)).squareRoot() }
         let rest = (1 - weights.reduce(0, +)) / Double(n)

@@ -23,24 +23,10 @@ struct Merge: ParsableCommand {
     @Flag(help: "Subtract: the model before, up to the rounding of its weights.")
     var undo = false
 
-    @Option(parsing: .unconditional, help: "A factor on the adapter.")
-    var scale = 1.0
-
-    @Option(help: ArgumentHelp("The base model of a GGUF adapter.", valueName: "path"))
-    var base: String?
-
-    @Option(help: ArgumentHelp("Of a compact adapter: the basis file of its base model.", valueName: "path"))
-    var basis: String?
-
-    @Flag(help: "Use the LoRA part of an adapter that has more, such as a trained head; what is left out is said.")
-    var loraOnly = false
-
-    @Option(name: .shortAndLong, help: ArgumentHelp("Where to write.", valueName: "path"))
-    var out: String
+    @OptionGroup var applying: Applying
 
     func run() throws {
-        try apply(
-            undo ? LORAGEN_APPLY_UNMERGE : LORAGEN_APPLY_MERGE, model, adapter, scale, base, basis, loraOnly, to: out)
+        try applying.apply(adapter, to: model, undo ? LORAGEN_APPLY_UNMERGE : LORAGEN_APPLY_MERGE)
     }
 }
 
@@ -70,6 +56,21 @@ struct Apply: ParsableCommand {
     @Flag(help: "Take out what was put in: the same bytes as before.")
     var undo = false
 
+    @OptionGroup var applying: Applying
+
+    func validate() throws {
+        if undo == (adapter != nil) { throw ValidationError("Give an adapter, or --undo.") }
+        if undo && inputs { throw ValidationError("--undo takes out inputs too; leave --inputs out.") }
+    }
+
+    func run() throws {
+        let mode = undo ? LORAGEN_APPLY_REMOVE : inputs ? LORAGEN_APPLY_INPUTS : LORAGEN_APPLY_INJECT
+        try applying.apply(adapter, to: model, mode)
+    }
+}
+
+/// How an adapter becomes part of a model.
+struct Applying: ParsableArguments {
     @Option(parsing: .unconditional, help: "A factor on the adapter.")
     var scale = 1.0
 
@@ -85,36 +86,23 @@ struct Apply: ParsableCommand {
     @Option(name: .shortAndLong, help: ArgumentHelp("Where to write.", valueName: "path"))
     var out: String
 
-    func validate() throws {
-        if undo == (adapter != nil) { throw ValidationError("Give an adapter, or --undo.") }
-        if undo && inputs { throw ValidationError("--undo takes out inputs too; leave --inputs out.") }
-    }
-
-    func run() throws {
-        let mode = undo ? LORAGEN_APPLY_REMOVE : inputs ? LORAGEN_APPLY_INPUTS : LORAGEN_APPLY_INJECT
-        try apply(mode, model, adapter, scale, base, basis, loraOnly, to: out)
-    }
-}
-
-private func apply(
-    _ mode: Int, _ model: String, _ adapter: String?, _ scale: Double, _ base: String?, _ basis: String?,
-    _ loraOnly: Bool, to out: String
-) throws {
-    try call(
-        withCString(adapter) { adapter in
-            withCString(base) { base in
-                withCString(basis) { basis in
-                    var options = loragen_apply_options()
-                    options.struct_size = MemoryLayout<loragen_apply_options>.size
-                    options.mode = Int32(mode)
-                    options.scale = scale
-                    options.base = base
-                    options.note = printingNote
-                    options.lora_only = loraOnly ? 1 : 0
-                    options.basis = basis
-                    return loragen_apply(model, adapter, out, &options)
+    func apply(_ adapter: String?, to model: String, _ mode: Int) throws {
+        try call(
+            withCString(adapter) { adapter in
+                withCString(base) { base in
+                    withCString(basis) { basis in
+                        var options = loragen_apply_options()
+                        options.struct_size = MemoryLayout<loragen_apply_options>.size
+                        options.mode = Int32(mode)
+                        options.scale = scale
+                        options.base = base
+                        options.note = printingNote
+                        options.lora_only = loraOnly ? 1 : 0
+                        options.basis = basis
+                        return loragen_apply(model, adapter, out, &options)
+                    }
                 }
-            }
-        })
-    print("wrote \(out)")
+            })
+        print("wrote \(out)")
+    }
 }

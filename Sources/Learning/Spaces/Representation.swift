@@ -19,7 +19,7 @@ public struct Representation: Sendable {
     ) throws(LoragenError) -> (representation: Representation, rows: any VectorRows) {
         let kind = try Normaliser.Kind(settings)
         let space = try spaces(settings.text("space")).init(
-            fitting: adapters, settings, random: Random(seed: seed, stream: Streams.frames))
+            fitting: adapters, settings, random: Random(seed: seed, stream: RandomStreams.frames))
         try space.check(kind)
         var end = 0
         let ranges = space.tensors.map { tensor in
@@ -91,7 +91,7 @@ public struct Representation: Sendable {
 }
 
 /// The random streams of a training; each purpose has its own, so that one never shifts another.
-public enum Streams {
+public enum RandomStreams {
     public static let frames: UInt64 = 1
     public static let weights: UInt64 = 2
     public static let batches: UInt64 = 3

@@ -34,12 +34,10 @@ public struct Checkpoint {
 
         /// Restores a stage that was finished before the checkpoint was written.
         func restore(weightsOf stage: any TrainingStage, index: Int) throws(LoragenError) {
-            do {
-                try stage.module.load { try tensor("stage\(index).\($0)") }
-            } catch let error as LoragenError {
-                throw LoragenError(error.code, "\(file.path): \(error.message)")
+            do throws(LoragenError) {
+                try stage.module.load { (name) throws(LoragenError) in try tensor("stage\(index).\(name)") }
             } catch {
-                throw LoragenError(.internalError, "\(error)")
+                throw LoragenError(error.code, "\(file.path): \(error.message)")
             }
             stage.module.setTraining(false)
         }

@@ -145,23 +145,19 @@ public final class Session {
         else {
             throw LoragenError(.format, "the checkpoint's counters do not belong to \(stage.name)")
         }
-        do {
-            try stage.module.load { try find("weights." + $0) }
-            try optimiser.load { try find($0) }
-            try average?.load { try find($0) }
-            if let first = parameters.first, try find("best." + first.name) != nil {
-                let shapes = parameters.map(\.parameter.shape) + buffers.map(\.buffer.value.shape)
-                best = try zip(keptNames, shapes).map { name, shape in
-                    guard let tensor = try find("best." + name), tensor.shape == shape else {
-                        throw LoragenError(.format, "best.\(name) is missing or has another shape")
-                    }
-                    return tensor
+        try stage.module.load { (name) throws(LoragenError) in try find("weights." + name) }
+        try optimiser.load(find)
+        try average?.load(find)
+        if let first = parameters.first, try find("best." + first.name) != nil {
+            let shapes = parameters.map(\.parameter.shape) + buffers.map(\.buffer.value.shape)
+            var kept: [Tensor<Float>] = []
+            for (name, shape) in zip(keptNames, shapes) {
+                guard let tensor = try find("best." + name), tensor.shape == shape else {
+                    throw LoragenError(.format, "best.\(name) is missing or has another shape")
                 }
+                kept.append(tensor)
             }
-        } catch let error as LoragenError {
-            throw error
-        } catch {
-            throw LoragenError(.internalError, "\(error)")
+            best = kept
         }
         self.step = step
         isStopped = counters[1] != 0

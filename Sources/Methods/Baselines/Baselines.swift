@@ -27,8 +27,8 @@ private func entry(
     workspace: @escaping @Sendable (ProblemSize) -> Double = { _ in 0 },
     make: @escaping @Sendable (ProblemSize) -> any VectorMethod
 ) -> MethodEntry {
-    MethodEntry(name: name, presets: presets(), isBaseline: true) { settings, size throws(LoragenError) in
-        try Plan(weightCount: weightCount(size), workspace: workspace(size), settings: settings) { _ in make(size) }
+    MethodEntry(name: name, presets: presets(), isBaseline: true) { _, size throws(LoragenError) in
+        Plan(weightCount: weightCount(size), workspace: workspace(size), vectors: { _ in make(size) })
     }
 }
 
@@ -70,10 +70,7 @@ public let baselines: [MethodEntry] = [
             "width": 256, "layers": 2, "steps": 4000, "batch": 64, "rate": 1e-3, "weightDecay": 1e-2, "patience": 10,
         ]), streams: true, isBaseline: true
     ) { settings, size throws(LoragenError) in
-        try Plan(
-            weightCount: MLPMethod.weightCount(settings, size), workspace: MLPMethod.workspace(settings, size),
-            settings: settings
-        ) { (random) throws(LoragenError) in try MLPMethod(settings, size, random) }
+        Plan(try MLPSettings(settings, size)) { MLPMethod($0, $1) }
     },
 ]
 

@@ -2,6 +2,32 @@ import Learning
 import NN
 import Tensor
 
+struct MLPSettings: MethodSettings {
+    /// From the condition's length to the vector's.
+    let widths: [Int]
+    let batch: Int
+    let optimisation: Optimisation
+
+    init(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) {
+        let width = try settings.integer("width", 1...65536)
+        let depth = try settings.integer("layers", 1...64)
+        widths = [size.conditions] + [Int](repeating: width, count: depth) + [size.values]
+        batch = try settings.integer("batch", 1...65536)
+        let steps = try settings.integer("steps", 1...100_000_000)
+        optimisation = Optimisation(
+            steps: steps, learningRate: try settings.number("rate", 0...10),
+            weightDecay: try settings.number("weightDecay", 0...10), validationInterval: max(1, min(200, steps / 10)),
+            patience: try settings.integer("patience", 1...1_000_000))
+    }
+
+    var weightCount: Int { zip(widths, widths.dropFirst()).reduce(0) { $0 + ($1.0 + 1) * $1.1 } }
+
+    var workspace: Double {
+        let hidden = widths.dropFirst().dropLast().reduce(0.0) { $0 + 4 * Double($1) }
+        return Double(batch) * (hidden + 6 * Double(widths.last ?? 0))
+    }
+}
+
 /// Regression of the vector from the condition with a plain multi-layer perceptron.
 final class MLPMethod: VectorMethod, Module, TrainingStage {
     private let layers: [Linear<Float>]
@@ -14,30 +40,13 @@ final class MLPMethod: VectorMethod, Module, TrainingStage {
     var sampling: Sampling? { nil }
     var cost: Double { 6 * Double(batch) * Double(parameterCount) }
 
-    init(_ settings: Settings, _ size: ProblemSize, _ random: Random) throws(LoragenError) {
-        let width = try settings.integer("width", 1...65536)
-        let depth = try settings.integer("layers", 1...64)
-        batch = try settings.integer("batch", 1...65536)
-        let steps = try settings.integer("steps", 1...100_000_000)
-        optimisation = Optimisation(
-            steps: steps, learningRate: try settings.number("rate", 0...10),
-            weightDecay: try settings.number("weightDecay", 0...10), validationInterval: max(1, min(200, steps / 10)),
-            patience: try settings.integer("patience", 1...1_000_000))
+    init(_ settings: MLPSettings, _ random: Random) {
+        batch = settings.batch
+        optimisation = settings.optimisation
         var random = random
-        let widths = [size.conditions] + [Int](repeating: width, count: depth) + [size.values]
-        layers = zip(widths, widths.dropFirst()).map { Linear(inputs: $0, outputs: $1, random: &random) }
-    }
-
-    static func weightCount(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Int {
-        let width = try settings.integer("width", 1...65536)
-        let depth = try settings.integer("layers", 1...64)
-        return (size.conditions + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * size.values
-    }
-
-    static func workspace(_ settings: Settings, _ size: ProblemSize) throws(LoragenError) -> Double {
-        let hidden =
-            4 * Double(try settings.integer("layers", 1...64)) * Double(try settings.integer("width", 1...65536))
-        return Double(try settings.integer("batch", 1...65536)) * (hidden + 6 * Double(size.values))
+        layers = zip(settings.widths, settings.widths.dropFirst()).map {
+            Linear(inputs: $0, outputs: $1, random: &random)
+        }
     }
 
     func visit(_ visitor: ModuleVisitor<Float>) { visitor.children("layers", layers) }
@@ -87,7 +96,7 @@ func batchRows(step: Int, batch: Int, of count: Int, seed: UInt64) -> [Int32] {
     rows.reserveCapacity(batch)
     var (epoch, position) = (step * batch).quotientAndRemainder(dividingBy: max(1, count))
     while rows.count < batch {
-        var random = Random(seed: seed, stream: Streams.batches &+ UInt64(epoch) << 8)
+        var random = Random(seed: seed, stream: RandomStreams.batches &+ UInt64(epoch) << 8)
         let order = random.permutation(count)
         while position < count, rows.count < batch {
             rows.append(Int32(order[position]))

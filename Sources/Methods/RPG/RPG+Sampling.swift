@@ -116,7 +116,7 @@ extension RPG {
     func vectors(
         conditions: Tensor<Float>, seed: UInt64, sampling: Sampling?
     ) throws(LoragenError) -> Tensor<Float> {
-        let streams = (0..<conditions.shape[0]).map { Random(seed: seed, stream: Streams.sampling + UInt64($0)) }
+        let streams = (0..<conditions.shape[0]).map { Random(seed: seed, stream: RandomStreams.sampling + UInt64($0)) }
         var parts: [Tensor<Float>] = []
         // Many at once are quicker than one by one; more tokens than this only take memory.
         let step = max(1, 4096 / tokens.count)

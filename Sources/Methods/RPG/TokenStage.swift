@@ -6,14 +6,8 @@ import Tensor
 /// Trains both networks together: the recurrent model runs over all tokens of a few adapters, the denoiser over a random
 /// choice of them, and the gradient reaches the recurrent model through those alone.
 final class TokenStage: TrainingStage {
-    let name: String
-    let optimisation: Optimisation
     private let model: RPG
     private let data: TrainingData
-    private let batch: Int
-    private let diffusionBatch: Int
-    private let conditionDropout: Double
-    private let conditionNoise: Double
     private(set) var skillAtRest = 0.0
 
     var module: any Module<Float> { model.network }
@@ -21,23 +15,12 @@ final class TokenStage: TrainingStage {
         6 * Double(batch) * Double(model.tokens.count) * Double(model.configuration.recurrentCount)
     }
 
-    init(_ model: RPG, _ data: TrainingData, _ settings: Settings) throws(LoragenError) {
-        self.model = model
-        self.data = data
-        name = model.configuration.denoiser == .none ? "prototypes" : "diffusion"
-        batch = try settings.integer("batch", 1...65536)
-        diffusionBatch = try settings.integer("diffusionBatch", 0...(1 << 24))
-        // Both are below 2^25; tokens of a batch are counted in 32 bits.
-        guard batch * model.tokens.count <= Int(Int32.max) else {
-            throw LoragenError(
-                .invalidArgument,
-                "a batch of \(batch) adapters has more than 2^31 tokens; a smaller batch or a larger tokenSize makes "
-                    + "fewer")
-        }
-        conditionDropout = try settings.number("conditionDropout", 0...1)
-        conditionNoise = try settings.number("conditionNoise", 0...10)
-        optimisation = try Optimisation(settings, warmUp: settings.integer("warmUp", 0...1_000_000))
-    }
+    init(_ model: RPG, _ data: TrainingData) { (self.model, self.data) = (model, data) }
+
+    var name: String { model.configuration.denoiser == .none ? "prototypes" : "diffusion" }
+    var optimisation: Optimisation { model.settings.optimisation }
+    private var batch: Int { model.settings.batch }
+    private var diffusionBatch: Int { model.settings.diffusionBatch }
 
     func prepare() throws(LoragenError) {
         let sampling = model.sampling(nil)
@@ -49,15 +32,16 @@ final class TokenStage: TrainingStage {
     func rest() { if model.start != nil { model.share.value = Tensor([0]) } }
 
     func loss(step: Int) throws(LoragenError) -> Tensor<Float> {
-        var random = Random(seed: data.seed, stream: Streams.noise, position: UInt64(step) << 32)
+        var random = Random(seed: data.seed, stream: RandomStreams.noise, position: UInt64(step) << 32)
         let rows = batchRows(step: step, batch: batch, of: data.count, seed: data.seed)
         let picks = picks(&random)
-        let kept: [Float] = rows.map { _ in random.uniform() < conditionDropout ? 0 : 1 }
-        let blur: Tensor<Float> = random.normal([batch, data.conditions.shape[1]], deviation: conditionNoise)
+        let kept: [Float] = rows.map { _ in random.uniform() < model.settings.conditionDropout ? 0 : 1 }
+        let blur: Tensor<Float> = random.normal(
+            [batch, data.conditions.shape[1]], deviation: model.settings.conditionNoise)
         let prototypes = model.network.prototypes(
             conditions: (data.conditions.gather(rows) + blur) * Tensor(kept, shape: [batch, 1]),
             states: rows.map { data.runs[Int($0)] },
-            random: Random(seed: data.seed, stream: Streams.noise + 1, position: UInt64(step) << 32))
+            random: Random(seed: data.seed, stream: RandomStreams.noise + 1, position: UInt64(step) << 32))
         let picked = prototypes.reshaped([batch * model.tokens.count, -1]).gather(
             picks.map { Int32($0.row * model.tokens.count + $0.token) })
         let clean = try model.tokens.gather(
@@ -84,8 +68,7 @@ final class TokenStage: TrainingStage {
         let count = clean.shape[0]
         let times = random.integers(count, below: model.schedule.count)
         let epsilon: Tensor<Float> = random.normal(clean.shape)
-        let signal = Tensor<Float>(times.map { Float(model.schedule.signal($0)) }, shape: [count, 1])
-        let noise = Tensor<Float>(times.map { Float(model.schedule.noise($0)) }, shape: [count, 1])
+        let (signal, noise) = model.settings.diffusion.levels(times)
         let output = denoiser(
             signal * clean + noise * epsilon, time: denoiser.time(times), context: denoiser.context(prototypes),
             random: random)

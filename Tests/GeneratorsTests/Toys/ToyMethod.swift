@@ -11,10 +11,10 @@ final class ToyMethod: VectorMethod, Module {
         presets: [
             ("default", Settings(["space": "factors", "factors": "raw", "normaliser": "global"]))
         ]
-    ) { settings, size throws(LoragenError) in
-        try Plan(weightCount: size.examples * (size.values + size.conditions), workspace: 0, settings: settings) { _ in
-            ToyMethod(size)
-        }
+    ) { _, size throws(LoragenError) in
+        Plan(
+            weightCount: size.examples * (size.values + size.conditions), workspace: 0,
+            vectors: { _ in ToyMethod(size) })
     }
 
     private let conditions: ModuleBuffer<Float>

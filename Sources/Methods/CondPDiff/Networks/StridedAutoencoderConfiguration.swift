@@ -13,13 +13,15 @@ struct StridedAutoencoderConfiguration: Equatable, Sendable {
     var inputNoise = 0.0
     /// The same for the latent.
     var latentNoise = 0.0
+    /// With the vision network's activations beside the latent and its second linear layer in the decoder.
+    var isWide = false
 
     /// PixArt's style adapters: 516,096 values to 256.
     static let vision = Self(
-        kernel: 9, channels: [16, 32, 64, 128, 256, 384, 512, 768, 1024, 64], latentCount: 256)
+        kernel: 9, channels: [16, 32, 64, 128, 256, 384, 512, 768, 1024, 64], latentCount: 256, isWide: true)
     /// The class adapters of a CIFAR-10 diffusion model: 55,296 values to 64.
     static let visionSmall = Self(
-        kernel: 7, channels: [32, 64, 96, 128, 192, 256, 384, 512, 64], latentCount: 64)
+        kernel: 7, channels: [32, 64, 96, 128, 192, 256, 384, 512, 64], latentCount: 64, isWide: true)
     /// p-diff's final version: 2,048 values to 128.
     static let parent = Self(
         kernel: 7, channels: [64, 128, 256, 256, 32], latentCount: 128, inputNoise: 0.001, latentNoise: 0.1)
@@ -48,12 +50,11 @@ struct StridedAutoencoderConfiguration: Equatable, Sendable {
     /// What the published networks count besides: a variance head, `Linear(P -> P)`, that nothing uses.
     var varianceHeadCount: Int { ParameterCount.linear(latentCount, latentCount) }
 
-    /// - Parameter wide: with the vision network's second linear layer in the decoder.
-    func parameterCount(valueCount: Int, wide: Bool) -> Int {
+    func parameterCount(valueCount: Int) -> Int {
         let flat = flatCount(valueCount: valueCount)
         var count = ParameterCount.linear(flat, latentCount) + ParameterCount.linear(latentCount, latentCount)
         count += ParameterCount.linear(latentCount, flat)
-        if wide { count += ParameterCount.linear(latentCount, latentCount) }
+        if isWide { count += ParameterCount.linear(latentCount, latentCount) }
         let encoder = zip([1] + channels, channels)
         let decoder = zip(channels.suffix(1) + decoderChannels, decoderChannels)
         for (inputs, outputs) in Array(encoder) + Array(decoder) {

@@ -357,12 +357,14 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
     func weightCount(layers: Int, conditions: Int) throws {
         let settings = try Self.settings(#"{"layers": \#(layers), "width": 7}"#)
         let size = ProblemSize(values: 11, conditions: conditions, examples: 4)
-        #expect(try MLPMethod(settings, size, Random(seed: 1)).parameterCount == MLPMethod.weightCount(settings, size))
+        let parsed = try MLPSettings(settings, size)
+        #expect(MLPMethod(parsed, Random(seed: 1)).parameterCount == parsed.weightCount)
     }
 
     @Test func `it can become the mean`() throws {
         let example = Example()
-        let mlp = try MLPMethod(try Self.settings(#"{"layers": 2, "width": 5}"#), example.size, Random(seed: 1))
+        let mlp = MLPMethod(
+            try MLPSettings(Self.settings(#"{"layers": 2, "width": 5}"#), example.size), Random(seed: 1))
         var data = example.data()
         data.rows = TensorRows(example.values + 3)
         _ = try mlp.stages(data)
@@ -372,7 +374,7 @@ private func ridged(_ x: Dense, _ lambda: Double) -> Dense {
 
     @Test func `it is linear layers with rectifiers between`() throws {
         let size = ProblemSize(values: 4, conditions: 3, examples: 4)
-        let mlp = try MLPMethod(try Self.settings(#"{"layers": 2, "width": 5}"#), size, Random(seed: 1))
+        let mlp = MLPMethod(try MLPSettings(Self.settings(#"{"layers": 2, "width": 5}"#), size), Random(seed: 1))
         let c = Example().conditions
         var h = Dense(c)
         let tensors = mlp.namedTensors()

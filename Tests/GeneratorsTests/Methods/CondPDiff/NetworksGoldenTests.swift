@@ -27,10 +27,11 @@ import Testing
     }
 
     @Test func `the vision autoencoder equals its PyTorch build`() throws {
-        let configuration = StridedAutoencoderConfiguration(kernel: 9, channels: [4, 6, 8, 3], latentCount: 5)
+        let configuration = StridedAutoencoderConfiguration(
+            kernel: 9, channels: [4, 6, 8, 3], latentCount: 5, isWide: true)
         func run<E: Element>(_ type: E.Type) throws {
             var random = Random(seed: 1)
-            let network = VisionAutoencoder<E>(configuration, valueCount: 100, random: &random)
+            let network = StridedAutoencoder<E>(configuration, valueCount: 100, random: &random)
             try autoencoder("visionAutoencoder", network, samples: 3) {
                 network.loss($0, inputNoise: $1, latentNoise: $2)
             }
@@ -44,7 +45,7 @@ import Testing
             kernel: 7, channels: [4, 6, 5], latentCount: 8, inputNoise: 0.001, latentNoise: 0.1)
         func run<E: Element>(_ type: E.Type) throws {
             var random = Random(seed: 1)
-            let network = ParentAutoencoder<E>(configuration, valueCount: 90, random: &random)
+            let network = StridedAutoencoder<E>(configuration, valueCount: 90, random: &random)
             try autoencoder("parentAutoencoder", network, samples: 3) {
                 network.loss($0, inputNoise: $1, latentNoise: $2)
             }

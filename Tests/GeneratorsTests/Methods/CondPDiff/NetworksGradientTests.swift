@@ -43,15 +43,15 @@ import Testing
 
     @Test func `the vision autoencoder's derivatives are those of its loss`() {
         var random = Random(seed: 3)
-        let network = VisionAutoencoder<Double>(
-            .init(kernel: 5, channels: [3, 4, 3], latentCount: 4), valueCount: 45, random: &random)
+        let network = StridedAutoencoder<Double>(
+            .init(kernel: 5, channels: [3, 4, 3], latentCount: 4, isWide: true), valueCount: 45, random: &random)
         let x: Tensor<Double> = random.normal([3, 45])
         agree(network) { network.loss(x, random: Random(seed: 4)) }
     }
 
     @Test func `the parent autoencoder's derivatives are those of its loss, with the same noise each time`() {
         var random = Random(seed: 3)
-        let network = ParentAutoencoder<Double>(
+        let network = StridedAutoencoder<Double>(
             .init(kernel: 5, channels: [3, 4, 3], latentCount: 4, inputNoise: 0.1, latentNoise: 0.5), valueCount: 45,
             random: &random)
         let x: Tensor<Double> = random.normal([3, 45])

@@ -7,10 +7,11 @@ import Testing
 /// What training mode, times and conditions change, and what they must not.
 @Suite struct CondPDiffNetworksModeTests {
     private let strided = StridedAutoencoderConfiguration(kernel: 5, channels: [4, 6, 3], latentCount: 5)
+    private let wide = StridedAutoencoderConfiguration(kernel: 5, channels: [4, 6, 3], latentCount: 5, isWide: true)
 
     @Test func `encoding and decoding use running statistics in either mode, sample by sample`() {
         var random = Random(seed: 1)
-        let network = VisionAutoencoder<Double>(strided, valueCount: 60, random: &random)
+        let network = StridedAutoencoder<Double>(wide, valueCount: 60, random: &random)
         fill(network)
         let x: Tensor<Double> = random.normal([4, 60])
         let z = network.encode(x)
@@ -27,7 +28,7 @@ import Testing
     @Test
     func `a training loss uses the batch's statistics and moves the running ones; an evaluation loss does neither`() {
         var random = Random(seed: 1)
-        let network = ParentAutoencoder<Double>(strided, valueCount: 60, random: &random)
+        let network = StridedAutoencoder<Double>(strided, valueCount: 60, random: &random)
         fill(network)
         let x: Tensor<Double> = random.normal([4, 60])
         let before = network.namedBuffers.map { $0.buffer.value.values }

@@ -52,14 +52,14 @@ import Testing
     @Test func `the vision networks have the published numbers of parameters`() {
         let counts = GoldenFile.shared.counts
         let vision = StridedAutoencoderConfiguration.vision
-        let autoencoder = vision.parameterCount(valueCount: 516_096, wide: true)
+        let autoencoder = vision.parameterCount(valueCount: 516_096)
         #expect(autoencoder == counts["visionAutoencoder"])
         // The published total counts a variance head that the deterministic mode never runs.
         #expect(autoencoder + vision.varianceHeadCount == 45_271_985)
         #expect(vision.bottleneckLength(valueCount: 516_096) == 504)
 
         let small = StridedAutoencoderConfiguration.visionSmall
-        #expect(small.parameterCount(valueCount: 55_296, wide: true) == counts["cifarAutoencoder"])
+        #expect(small.parameterCount(valueCount: 55_296) == counts["cifarAutoencoder"])
         #expect(small.bottleneckLength(valueCount: 55_296) == 108)
 
         let denoiser = VisionDenoiserConfiguration().parameterCount(latentCount: 256, conditionCount: 256)
@@ -72,7 +72,7 @@ import Testing
     @Test func `the parent networks have as many parameters as their PyTorch build`() {
         let parent = StridedAutoencoderConfiguration.parent
         #expect(parent.bottleneckLength(valueCount: 2048) == 64)
-        #expect(parent.parameterCount(valueCount: 2048, wide: false) == GoldenFile.shared.counts["parentAutoencoder"])
+        #expect(parent.parameterCount(valueCount: 2048) == GoldenFile.shared.counts["parentAutoencoder"])
         let denoiser = ParentDenoiserConfiguration().parameterCount(latentCount: 128)
         #expect(denoiser == GoldenFile.shared.counts["parentDenoiser"])
     }
@@ -85,13 +85,13 @@ import Testing
         #expect(
             concat.parameterCount == ConcatConvDenoiserConfiguration().parameterCount(latentCount: 8, conditionCount: 5)
         )
-        let parent = ParentAutoencoder<Float>(valueCount: 2048, random: &random)
-        #expect(parent.parameterCount == ParentAutoencoder<Float>.parameterCount(valueCount: 2048))
+        let parent = StridedAutoencoder<Float>(.parent, valueCount: 2048, random: &random)
+        #expect(parent.parameterCount == StridedAutoencoderConfiguration.parent.parameterCount(valueCount: 2048))
         let denoiser = ParentDenoiser<Float>(latentCount: 128, random: &random)
         #expect(denoiser.parameterCount == ParentDenoiserConfiguration().parameterCount(latentCount: 128))
-        let strided = StridedAutoencoderConfiguration(kernel: 9, channels: [4, 6, 3], latentCount: 5)
-        let vision = VisionAutoencoder<Float>(strided, valueCount: 100, random: &random)
-        #expect(vision.parameterCount == strided.parameterCount(valueCount: 100, wide: true))
+        let strided = StridedAutoencoderConfiguration(kernel: 9, channels: [4, 6, 3], latentCount: 5, isWide: true)
+        let vision = StridedAutoencoder<Float>(strided, valueCount: 100, random: &random)
+        #expect(vision.parameterCount == strided.parameterCount(valueCount: 100))
         let unet = VisionDenoiserConfiguration(channels: [4, 6, 4])
         for condition in [0, 3, 16] {
             let network = VisionDenoiser<Float>(unet, latentCount: 16, conditionCount: condition, random: &random)
@@ -107,10 +107,11 @@ import Testing
     func arbitraryLengths(d: Int) throws {
         var random = Random(seed: 2)
         let x: Tensor<Float> = random.normal([2, d])
-        let strided = StridedAutoencoderConfiguration(kernel: 9, channels: [3, 4, 5, 6, 4], latentCount: 7)
+        var strided = StridedAutoencoderConfiguration(kernel: 9, channels: [3, 4, 5, 6, 4], latentCount: 7)
         try strided.check(valueCount: d)
-        let vision = VisionAutoencoder<Float>(strided, valueCount: d, random: &random)
-        let parent = ParentAutoencoder<Float>(strided, valueCount: d, random: &random)
+        let parent = StridedAutoencoder<Float>(strided, valueCount: d, random: &random)
+        strided.isWide = true
+        let vision = StridedAutoencoder<Float>(strided, valueCount: d, random: &random)
         for network in [vision, parent] as [any Autoencoder<Float>] {
             #expect(network.encode(x).shape == [2, 7])
             #expect(network.decode(network.encode(x)).shape == [2, d])

@@ -29,7 +29,8 @@ import Testing
     @Test func `without a condition, or with more numbers than are worth keeping, there is no start`() throws {
         let settings = try methods("rpg").settings(preset: "default")
         func count(_ size: ProblemSize) throws -> Int {
-            try RPG.entry.plan(settings, size).weightCount - RPG.shape(settings, size).configuration.parameterCount
+            try RPG.entry.plan(settings, size).weightCount
+                - RPGSettings(settings, size).configuration.parameterCount
         }
         #expect(try count(ProblemSize(values: 300, conditions: 5, examples: 8)) == 8 * 305)
         #expect(try count(ProblemSize(values: 300, conditions: 0, examples: 8)) == 0)

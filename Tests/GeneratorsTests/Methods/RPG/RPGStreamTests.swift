@@ -111,7 +111,7 @@ private func settings(_ change: String = "") throws -> String {
                         + change))
             let problem = try Problem(corpus, made, streams: true, seed: 1, memoryLimit: limit)
             #expect(problem.data.rows is TensorRows == (limit == 0))
-            let model = try RPG(made, problem.size, Random(seed: 2))
+            let model = RPG(try RPGSettings(made, problem.size), Random(seed: 2))
             let stage = try #require(model.stages(problem.data).first)
             losses.append(try (0..<3).map { try stage.loss(step: $0).item })
         }

@@ -23,7 +23,7 @@ let tinyRPG = """
     }
 
     private static func model(_ preset: String, _ change: JSONObject = [:]) throws -> RPG {
-        try RPG(settings(preset, change), size, Random(seed: 5))
+        RPG(try RPGSettings(settings(preset, change), size), Random(seed: 5))
     }
 
     @Test(
@@ -33,7 +33,7 @@ let tinyRPG = """
         ])
     func parameters(preset: String, recurrent: Double, all: Double) throws {
         let size = ProblemSize(values: 1 << 20, conditions: 0, examples: 50, runs: 50)
-        let c = try RPG.shape(Self.settings(preset), size).configuration
+        let c = try RPGSettings(Self.settings(preset), size).configuration
         #expect(c.states == 50)
         #expect(abs(Double(c.recurrentCount) / 1e6 - recurrent) <= 0.05)
         #expect(abs(Double(c.parameterCount) / 1e6 - all) <= 0.05)
