@@ -1,19 +1,17 @@
 import Tensor
 
-/// [B, C, L] to [B, O, (L + 2 padding - kernel) / stride + 1]. Weight [O, C, kernel], uniform in ±1/sqrt(C kernel).
-public final class Conv1d<E: Element>: Module, Sendable {
+/// What convolution layers have: weight and bias, uniform in ±1/sqrt(fan-in), stride and padding.
+public class ConvolutionLayer<E: Element>: Module, @unchecked Sendable {
     public let weight: Parameter<E>
     public let bias: Parameter<E>?
     public let stride: Int
     public let padding: Int
 
-    public init(
-        inputChannels: Int, outputChannels: Int, kernel: Int, stride: Int = 1, padding: Int = 0, bias: Bool = true,
-        random: inout Random
+    fileprivate init(
+        _ shape: [Int], outputs: Int, fanIn: Int, stride: Int, padding: Int, bias: Bool, random: inout Random
     ) {
-        let fanIn = inputChannels * kernel
-        weight = Parameter(random.fanInUniform([outputChannels, inputChannels, kernel], fanIn: fanIn))
-        self.bias = bias ? Parameter(random.fanInUniform([outputChannels], fanIn: fanIn)) : nil
+        weight = Parameter(random.fanInUniform(shape, fanIn: fanIn))
+        self.bias = bias ? Parameter(random.fanInUniform([outputs], fanIn: fanIn)) : nil
         self.stride = stride
         self.padding = padding
     }
@@ -21,6 +19,18 @@ public final class Conv1d<E: Element>: Module, Sendable {
     public func visit(_ visitor: ModuleVisitor<E>) {
         visitor.parameter("weight", weight)
         visitor.parameter("bias", bias)
+    }
+}
+
+/// [B, C, L] to [B, O, (L + 2 padding - kernel) / stride + 1]. Weight [O, C, kernel].
+public final class Conv1d<E: Element>: ConvolutionLayer<E>, @unchecked Sendable {
+    public init(
+        inputChannels: Int, outputChannels: Int, kernel: Int, stride: Int = 1, padding: Int = 0, bias: Bool = true,
+        random: inout Random
+    ) {
+        super.init(
+            [outputChannels, inputChannels, kernel], outputs: outputChannels, fanIn: inputChannels * kernel,
+            stride: stride, padding: padding, bias: bias, random: &random)
     }
 
     public func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {
@@ -29,29 +39,18 @@ public final class Conv1d<E: Element>: Module, Sendable {
 }
 
 /// [B, C, L] to [B, O, (L - 1) stride - 2 padding + kernel + outputPadding]. Weight [C, O, kernel]; PyTorch takes
-/// O * kernel for its fan-in, so both start uniform in ±1/sqrt(O kernel).
-public final class ConvTranspose1d<E: Element>: Module, Sendable {
-    public let weight: Parameter<E>
-    public let bias: Parameter<E>?
-    public let stride: Int
-    public let padding: Int
+/// O * kernel for its fan-in.
+public final class ConvTranspose1d<E: Element>: ConvolutionLayer<E>, @unchecked Sendable {
     public let outputPadding: Int
 
     public init(
         inputChannels: Int, outputChannels: Int, kernel: Int, stride: Int = 1, padding: Int = 0,
         outputPadding: Int = 0, bias: Bool = true, random: inout Random
     ) {
-        let fanIn = outputChannels * kernel
-        weight = Parameter(random.fanInUniform([inputChannels, outputChannels, kernel], fanIn: fanIn))
-        self.bias = bias ? Parameter(random.fanInUniform([outputChannels], fanIn: fanIn)) : nil
-        self.stride = stride
-        self.padding = padding
         self.outputPadding = outputPadding
-    }
-
-    public func visit(_ visitor: ModuleVisitor<E>) {
-        visitor.parameter("weight", weight)
-        visitor.parameter("bias", bias)
+        super.init(
+            [inputChannels, outputChannels, kernel], outputs: outputChannels, fanIn: outputChannels * kernel,
+            stride: stride, padding: padding, bias: bias, random: &random)
     }
 
     public func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {
@@ -61,27 +60,15 @@ public final class ConvTranspose1d<E: Element>: Module, Sendable {
     }
 }
 
-/// [B, C, H, W] to [B, O, H', W'] with a square kernel. Weight [O, C, kernel, kernel], uniform in ±1/sqrt(C kernel²).
-public final class Conv2d<E: Element>: Module, Sendable {
-    public let weight: Parameter<E>
-    public let bias: Parameter<E>?
-    public let stride: Int
-    public let padding: Int
-
+/// [B, C, H, W] to [B, O, H', W'] with a square kernel. Weight [O, C, kernel, kernel].
+public final class Conv2d<E: Element>: ConvolutionLayer<E>, @unchecked Sendable {
     public init(
         inputChannels: Int, outputChannels: Int, kernel: Int, stride: Int = 1, padding: Int = 0, bias: Bool = true,
         random: inout Random
     ) {
-        let fanIn = inputChannels * kernel * kernel
-        weight = Parameter(random.fanInUniform([outputChannels, inputChannels, kernel, kernel], fanIn: fanIn))
-        self.bias = bias ? Parameter(random.fanInUniform([outputChannels], fanIn: fanIn)) : nil
-        self.stride = stride
-        self.padding = padding
-    }
-
-    public func visit(_ visitor: ModuleVisitor<E>) {
-        visitor.parameter("weight", weight)
-        visitor.parameter("bias", bias)
+        super.init(
+            [outputChannels, inputChannels, kernel, kernel], outputs: outputChannels,
+            fanIn: inputChannels * kernel * kernel, stride: stride, padding: padding, bias: bias, random: &random)
     }
 
     public func callAsFunction(_ x: Tensor<E>) -> Tensor<E> {
