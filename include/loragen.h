@@ -725,6 +725,54 @@ size_t loragen_analysis_errors(const loragen_analysis *analysis);
 
 void loragen_analysis_free(loragen_analysis *analysis);
 
+/* ------------------------------------------------------------------------------------------------ pictures */
+
+/* An encoder of pictures: a folder of Hugging Face's with config.json, safetensors (F32, F16, BF16) and
+ * preprocessor_config.json. ViT, DINOv2, the vision towers of CLIP and SigLIP, alone or with their text towers. The
+ * numbers are those of transformers, the pixels those of its processors with Pillow. May be used from many threads. */
+typedef struct loragen_image_encoder loragen_image_encoder;
+
+/* Opens a folder. Weights are mapped and must not change while it is open. */
+loragen_status loragen_image_encoder_open(loragen_image_encoder **out, const char *folder);
+
+/* Numbers of a picture's vector; numbers of a patch's state; layers beside layer 0, what goes into the first. */
+size_t loragen_image_encoder_width(const loragen_image_encoder *encoder);
+size_t loragen_image_encoder_state_width(const loragen_image_encoder *encoder);
+size_t loragen_image_encoder_layers(const loragen_image_encoder *encoder);
+
+/* Architecture, pooling, sizes, and the identity: SHA-256 over weights, preprocessing, architecture and pooling. JSON. */
+const char *loragen_image_encoder_json(const loragen_image_encoder *encoder);
+
+/* A picture, given in one of three ways. */
+typedef struct loragen_picture {
+    size_t struct_size;
+    const char *path;    /* a PNG, JPEG or WebP file; or */
+    const void *file;    /* the bytes of one, */
+    size_t file_size;    /* so many; or */
+    const uint8_t *rgb;  /* red, green and blue of each pixel, rows from the top, */
+    int64_t width;       /* in pixels */
+    int64_t height;
+    int64_t stride;      /* bytes from one row to the next; 0: 3 * width */
+    int32_t as_stored;   /* not 0: leave the orientation that the file gives (EXIF, XMP) aside; 0: as people see it */
+    int32_t drop_alpha;  /* not 0: take colours as stored; 0: what is transparent is laid on white */
+    int64_t pixel_limit; /* files of more pixels are refused before they are decoded; 0: 178,956,970 */
+} loragen_picture;
+
+#define LORAGEN_PICTURE_INIT {sizeof(loragen_picture), NULL, NULL, 0, NULL, 0, 0, 0, 0, 0, 0}
+
+/* The vectors of `count` pictures, into the caller's `vectors` [count, width], row-major. */
+loragen_status loragen_image_encoder_encode(const loragen_image_encoder *encoder,
+                                            const loragen_picture *const *pictures, size_t count, float *vectors);
+
+/* A picture's states after a layer, into `values` [tokens, state width], row-major: a class token, if the architecture has
+ * one, and the patches row by row. `layer` -1: the last, with the architecture's own norm. `tokens` becomes their number;
+ * `capacity` is how many numbers `values` holds: with too few nothing is written, LORAGEN_INVALID_ARGUMENT. `values` NULL
+ * asks for `tokens` alone, which costs the decoding. */
+loragen_status loragen_image_encoder_states(const loragen_image_encoder *encoder, const loragen_picture *picture,
+                                            int32_t layer, float *values, size_t capacity, size_t *tokens);
+
+void loragen_image_encoder_free(loragen_image_encoder *encoder);
+
 #ifdef __cplusplus
 }
 #endif

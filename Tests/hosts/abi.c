@@ -165,6 +165,19 @@ FIELD(loragen_expand_options, rank, 8);
 FIELD(loragen_expand_options, limit, 16);
 FIELD(loragen_expand_options, save, 24);
 
+SIZE(loragen_picture, 80);
+FIELD(loragen_picture, struct_size, 0);
+FIELD(loragen_picture, path, 8);
+FIELD(loragen_picture, file, 16);
+FIELD(loragen_picture, file_size, 24);
+FIELD(loragen_picture, rgb, 32);
+FIELD(loragen_picture, width, 40);
+FIELD(loragen_picture, height, 48);
+FIELD(loragen_picture, stride, 56);
+FIELD(loragen_picture, as_stored, 64);
+FIELD(loragen_picture, drop_alpha, 68);
+FIELD(loragen_picture, pixel_limit, 72);
+
 /* The numbers are part of the interface too. */
 _Static_assert(LORAGEN_INTERNAL == 10 && LORAGEN_CANCELLED == 9 && LORAGEN_IO == 2, "statuses");
 _Static_assert(LORAGEN_CONDITION_BITS == 2 && LORAGEN_SPLIT_TEST == 2 && LORAGEN_BFLOAT16 == 2, "kinds");

@@ -788,6 +788,76 @@ private:
     detail::owner<loragen_compact, loragen_compact_free> handle_;
 };
 
+/// A picture for an encoder; what it refers to must outlive the call that takes it.
+class picture {
+public:
+    /// A PNG, JPEG or WebP file.
+    explicit picture(const std::string &path) : picture() { value_.path = path.c_str(); }
+
+    /// The bytes of one.
+    explicit picture(span<const unsigned char> file) : picture() {
+        value_.file = file.data();
+        value_.file_size = file.size();
+    }
+
+    /// Raw rows of red, green and blue; `stride` bytes apart, 0: 3 * width.
+    picture(const std::uint8_t *rgb, std::int64_t width, std::int64_t height, std::int64_t stride = 0) : picture() {
+        value_.rgb = rgb;
+        value_.width = width;
+        value_.height = height;
+        value_.stride = stride;
+    }
+
+    /// Leaves the orientation that the file gives aside.
+    picture &as_stored() {
+        value_.as_stored = 1;
+        return *this;
+    }
+
+    /// Takes colours as stored, instead of laying what is transparent on white.
+    picture &drop_alpha() {
+        value_.drop_alpha = 1;
+        return *this;
+    }
+
+    const loragen_picture *get() const noexcept { return &value_; }
+
+private:
+    picture() { value_ = LORAGEN_PICTURE_INIT; }
+
+    loragen_picture value_;
+};
+
+/// Pictures as vectors: ViT, DINOv2, the vision towers of CLIP and SigLIP, from a Hugging Face folder.
+class image_encoder {
+public:
+    explicit image_encoder(const std::string &folder) {
+        loragen_image_encoder *handle = nullptr;
+        detail::check(loragen_image_encoder_open(&handle, folder.c_str()));
+        handle_.reset(handle);
+    }
+
+    std::size_t width() const { return loragen_image_encoder_width(get()); }
+    std::size_t state_width() const { return loragen_image_encoder_state_width(get()); }
+    std::size_t layers() const { return loragen_image_encoder_layers(get()); }
+
+    std::string_view json() const & { return detail::text(loragen_image_encoder_json(get())); }
+    std::string json() const && { return std::string(detail::text(loragen_image_encoder_json(get()))); }
+
+    /// [width]
+    std::vector<float> encode(const loragen::picture &picture) const {
+        std::vector<float> vector(width());
+        const loragen_picture *pictures = picture.get();
+        detail::check(loragen_image_encoder_encode(get(), &pictures, 1, vector.data()));
+        return vector;
+    }
+
+    loragen_image_encoder *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<loragen_image_encoder, loragen_image_encoder_free> handle_;
+};
+
 static_assert(std::is_nothrow_move_constructible_v<generator> && !std::is_copy_constructible_v<generator>);
 
 }  // namespace loragen

@@ -67,7 +67,7 @@ public struct PictureProcessor: Sendable, Equatable {
     }
 
     /// The picture resized and cropped, 8 bits still. What the crop reaches beyond it is black.
-    func framed(_ picture: Picture) throws(LoragenError) -> Picture {
+    public func framed(_ picture: Picture) throws(LoragenError) -> Picture {
         let (height, width) = try shape(of: picture)
         let full = fullSize(of: picture)
         // Rounded down, also where the crop is the larger.

@@ -1,4 +1,5 @@
 import Files
+import Synchronization
 import Tensor
 
 /// An encoder of pictures from a Hugging Face folder: ViT, DINOv2, CLIP's or SigLIP's vision tower. May be used from many
@@ -14,8 +15,23 @@ public final class ImageEncoder: Sendable {
     public let folder: String
     public let processor: PictureProcessor
     let tower: VisionTower
-    /// A digest of weights, architecture, pooling and preprocessing: who has the same gets the same numbers.
-    public let identity: String
+    private let weights: VisionWeights
+    private let digest = Mutex<String?>(nil)
+
+    /// A digest of weights, architecture, pooling and preprocessing: who has the same gets the same numbers. The first call
+    /// reads all weights.
+    public var identity: String {
+        digest.withLock { digest in
+            if let digest { return digest }
+            var hash = SHA256()
+            hash.update(
+                "loragen picture encoder 1\n\(tower.configuration.summary)\n\(tower.pooling)\n\(processor.summary)\n")
+            hash.update(weights.digest)
+            let text = hash.finish()
+            digest = text
+            return text
+        }
+    }
 
     /// "vit", "dinov2", "clip" or "siglip".
     public var architecture: String { tower.configuration.family.rawValue }
@@ -40,11 +56,31 @@ public final class ImageEncoder: Sendable {
         let processor = try PictureProcessor(folder: folder)
         let weights = try VisionWeights(folder: folder)
         tower = try VisionTower(configuration, weights)
-        (self.folder, self.processor) = (folder, processor)
-        var digest = SHA256()
-        digest.update(
-            "loragen picture encoder 1\n\(configuration)\n\(tower.pooling)\n\(processor)\n\(weights.digest)\n")
-        identity = digest.finish()
+        (self.folder, self.processor, self.weights) = (folder, processor, weights)
+    }
+
+    /// What it is, for people and for a generator's file.
+    public func description() -> JSON {
+        let c = tower.configuration
+        return .object([
+            "architecture": .string(architecture), "pooling": .string(pooling), "width": JSON(pooledFeatures),
+            "state_width": JSON(features), "layers": JSON(layers), "heads": JSON(c.heads),
+            "image_size": JSON(c.imageSize),
+            "patch_size": JSON(c.patch), "processor": .string(processor.name), "identity": .string(identity),
+        ])
+    }
+
+    /// How many states a picture has.
+    public func tokens(of picture: Picture) throws(LoragenError) -> Int {
+        let (height, width) = try shape(of: picture)
+        let c = tower.configuration
+        return (height / c.patch) * (width / c.patch) + (c.hasClassToken ? 1 : 0)
+    }
+
+    private func shape(of picture: Picture) throws(LoragenError) -> (height: Int, width: Int) {
+        let (height, width) = try processor.shape(of: picture)
+        try tower.check(height: height, width: width, source: folder)
+        return (height, width)
     }
 
     /// States after `layer` (0 is what goes into the first block; nil the last with the architecture's own norm) and the
@@ -55,8 +91,7 @@ public final class ImageEncoder: Sendable {
         }
         var results: [Output] = []
         for picture in pictures {
-            let (height, width) = try processor.shape(of: picture)
-            try tower.check(height: height, width: width, source: folder)
+            let (height, width) = try shape(of: picture)
             try Memory.require(tower.memory(height: height, width: width), for: "the encoding of a picture")
             let (states, pooled) = tower(try processor(picture), layer: layer)
             guard states.isFinite, pooled.isFinite else {

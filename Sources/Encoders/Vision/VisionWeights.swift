@@ -4,7 +4,9 @@ import Tensor
 /// The tensors of a folder's `model.safetensors`, or of the parts that `model.safetensors.index.json` lists, as float32:
 /// in place in the mapped file where they are stored so, converted from f16 and bf16 otherwise. What was taken is recorded,
 /// for the identity.
-final class VisionWeights {
+final class VisionWeights: @unchecked Sendable {
+    // Changes while a tower takes its tensors, by whoever opens it; afterwards it is only read.
+
     private let files: [SafetensorsFile]
     /// Before all names: "", "vit.", "dinov2." or "vision_model.".
     private(set) var prefix = ""

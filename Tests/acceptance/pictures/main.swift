@@ -10,7 +10,7 @@ import Tensor
 //   {"encode": PICTURE, "folder": FOLDER, "to": FILE, "layer": N}       states and then the pooled vector in f32
 //   {"time": PICTURE, "folder": FOLDER, "runs": N, "threads": N, "to": FILE}     milliseconds of each encoding, in f32
 //   {"prepare": PICTURE, "folder": FOLDER, "to": FILE}                  [3, height, width] in f32, a tower's input
-@testable import Encoders
+import Encoders
 
 func write(_ bytes: UnsafeRawBufferPointer, to path: String) {
     guard let file = fopen(path, "wb") else { fatalError("cannot write \(path)") }

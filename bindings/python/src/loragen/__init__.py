@@ -25,6 +25,7 @@ from ._errors import (
 )
 from ._generator import ConditionPart, Generator
 from ._library import load_library, names, set_threads, threads, version
+from ._pictures import ImageEncoder
 from ._progress import Progress
 from ._training import train
 from ._verify import verify
@@ -45,6 +46,7 @@ __all__ = [
     "Format",
     "FormatError",
     "Generator",
+    "ImageEncoder",
     "InternalError",
     "InvalidArgumentError",
     "LoragenError",

@@ -156,6 +156,14 @@ class CFileOptions(Sized):
 
 # name: (result, arguments). A status is checked by `call`.
 _STATUS = c_int32
+class CPicture(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("path", c_char_p), ("file", c_char_p), ("file_size", c_size_t), ("rgb", c_void_p),
+        ("width", c_int64), ("height", c_int64), ("stride", c_int64), ("as_stored", c_int32), ("drop_alpha", c_int32),
+        ("pixel_limit", c_int64),
+    ]
+
+
 _SIGNATURES = {
     "loragen_version": (c_char_p, []),
     "loragen_names": (c_char_p, []),
@@ -222,6 +230,15 @@ _SIGNATURES = {
     "loragen_generator_is_compact": (c_int32, [c_void_p]),
     "loragen_generate_compact": (_STATUS, [POINTER(c_void_p), c_void_p, POINTER(CRequest), c_int32]),
     "loragen_compact_free": (None, [c_void_p]),
+    "loragen_image_encoder_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
+    "loragen_image_encoder_width": (c_size_t, [c_void_p]),
+    "loragen_image_encoder_state_width": (c_size_t, [c_void_p]),
+    "loragen_image_encoder_layers": (c_size_t, [c_void_p]),
+    "loragen_image_encoder_json": (c_char_p, [c_void_p]),
+    "loragen_image_encoder_encode": (_STATUS, [c_void_p, POINTER(POINTER(CPicture)), c_size_t, c_void_p]),
+    "loragen_image_encoder_states": (
+        _STATUS, [c_void_p, POINTER(CPicture), c_int32, c_void_p, c_size_t, POINTER(c_size_t)]),
+    "loragen_image_encoder_free": (None, [c_void_p]),
     "loragen_compare": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_void_p, c_size_t]),
     "loragen_nearest": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_char_p, c_size_t]),
     "loragen_doctor": (_STATUS, [POINTER(c_void_p), c_char_p, POINTER(CDoctorOptions)]),

@@ -268,6 +268,27 @@ pub struct loragen_compact {
     _private: [u8; 0],
 }
 
+#[repr(C)]
+pub struct loragen_image_encoder {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_picture {
+    pub struct_size: usize,
+    pub path: *const c_char,
+    pub file: *const c_void,
+    pub file_size: usize,
+    pub rgb: *const u8,
+    pub width: i64,
+    pub height: i64,
+    pub stride: i64,
+    pub as_stored: i32,
+    pub drop_alpha: i32,
+    pub pixel_limit: i64,
+}
+
 pub const LORAGEN_COORDINATES_ABSOLUTE: i32 = 0;
 pub const LORAGEN_COORDINATES_RELATIVE: i32 = 1;
 
@@ -455,6 +476,26 @@ extern "C" {
     ) -> loragen_status;
     pub fn loragen_basis_json(basis: *const loragen_basis) -> *const c_char;
     pub fn loragen_basis_free(basis: *mut loragen_basis);
+    pub fn loragen_image_encoder_open(out: *mut *mut loragen_image_encoder, folder: *const c_char) -> loragen_status;
+    pub fn loragen_image_encoder_width(encoder: *const loragen_image_encoder) -> usize;
+    pub fn loragen_image_encoder_state_width(encoder: *const loragen_image_encoder) -> usize;
+    pub fn loragen_image_encoder_layers(encoder: *const loragen_image_encoder) -> usize;
+    pub fn loragen_image_encoder_json(encoder: *const loragen_image_encoder) -> *const c_char;
+    pub fn loragen_image_encoder_encode(
+        encoder: *const loragen_image_encoder,
+        pictures: *const *const loragen_picture,
+        count: usize,
+        vectors: *mut f32,
+    ) -> loragen_status;
+    pub fn loragen_image_encoder_states(
+        encoder: *const loragen_image_encoder,
+        picture: *const loragen_picture,
+        layer: i32,
+        values: *mut f32,
+        capacity: usize,
+        tokens: *mut usize,
+    ) -> loragen_status;
+    pub fn loragen_image_encoder_free(encoder: *mut loragen_image_encoder);
     pub fn loragen_compact_create(
         out: *mut *mut loragen_compact,
         basis: *const loragen_basis,
