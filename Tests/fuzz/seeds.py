@@ -6,6 +6,7 @@ Adapters and models are written here; files of the library's own (generators, ad
 An input of several files has each behind its length in 32 bits.
 """
 
+import base64
 import json
 import shutil
 import struct
@@ -347,6 +348,17 @@ def compact(work):
              (golden / name / "adapter_model.safetensors").read_bytes())
 
 
+def pictures():
+    golden = HERE.parent / "EncodersTests/Golden"
+    for picture in json.loads((golden / "pictures.json").read_text())["pictures"]:
+        data = base64.b64decode(picture["file"])
+        if len(data) < 1000 and "orientation" not in picture["name"] or picture["name"].endswith("orientation 6"):
+            seed("picture", "".join(c if c.isalnum() else "-" for c in picture["name"]), data)
+    for name in ("clip-projected", "dinov2-gated", "dinov2-without-a-crop", "siglip"):
+        files = ("config.json", "preprocessor_config.json", "model.safetensors")
+        seed("image_folder", name, *((golden / "vision" / name / file).read_bytes() for file in files))
+
+
 def main():
     for name in ("corpus", "training", "llama", "manifest"):
         shutil.rmtree(HERE / name, ignore_errors=True)
@@ -360,6 +372,7 @@ def main():
         checkpoints(work)
         models(work)
         compact(work)
+        pictures()
 
 
 main()

@@ -70,9 +70,18 @@ struct VisionTower: Sendable {
         }
     }
 
+    /// Attention takes time by their square.
+    static let patchLimit = 8192
+
     /// Throws unless pictures of that size can be taken.
     func check(height: Int, width: Int, source: String) throws(LoragenError) {
         let c = configuration
+        guard (height / c.patch) * (width / c.patch) <= Self.patchLimit else {
+            throw LoragenError(
+                .unsupported,
+                "\(source): pictures of \(width) x \(height) have more than \(Self.patchLimit) patches of \(c.patch) x \(c.patch)"
+            )
+        }
         if c.interpolatesPositions, height >= c.patch, width >= c.patch { return }
         guard height == c.imageSize, width == c.imageSize else {
             throw LoragenError(

@@ -26,7 +26,7 @@ static int is_parts(const uint8_t *data, size_t size) {
 
 static int mutate_file(const uint8_t *data, size_t size, const uint8_t *other, size_t other_size, struct text *out) {
     return mutate_safetensors(data, size, other, other_size, out) || mutate_json(data, size, other, other_size, out)
-        || mutate_gguf(data, size, out) || mutate_zip(data, size, out) || mutate_protobuf(data, size, out);
+        || mutate_gguf(data, size, out) || mutate_zip(data, size, out) || mutate_png(data, size, out) || mutate_protobuf(data, size, out);
 }
 
 /* One part changes, or two of one kind change places. `other` has parts too, or is NULL. */

@@ -18,6 +18,7 @@ int mutate_safetensors(const uint8_t *data, size_t size, const uint8_t *other, s
 int mutate_json(const uint8_t *data, size_t size, const uint8_t *other, size_t other_size, struct text *out);
 int mutate_gguf(const uint8_t *data, size_t size, struct text *out);
 int mutate_zip(const uint8_t *data, size_t size, struct text *out);
+int mutate_png(const uint8_t *data, size_t size, struct text *out);
 int mutate_protobuf(const uint8_t *data, size_t size, struct text *out);
 
 /* Several files as one input: each a 32-bit length and its bytes; the last one's length may be short or long. */

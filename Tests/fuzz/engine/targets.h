@@ -41,6 +41,7 @@ void fuzz_generator(struct input *), fuzz_request(struct input *);
 void fuzz_manifest(struct input *), fuzz_packed(struct input *), fuzz_collection(struct input *);
 void fuzz_settings(struct input *), fuzz_checkpoint(struct input *);
 void fuzz_compact(struct input *);
+void fuzz_picture(struct input *), fuzz_image_folder(struct input *);
 void fuzz_base(struct input *), fuzz_apply(struct input *), fuzz_apply_onnx(struct input *);
 
 #endif
