@@ -5,7 +5,7 @@ import Glibc
 
 struct Encode: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Turn texts into vectors with an encoder's folder.",
+        abstract: "Turn texts or pictures into vectors with an encoder's folder.",
         discussion: """
             The folder is one of Hugging Face's: config.json, safetensors, tokenizer files; BERT, RoBERTa, XLM-RoBERTa, T5, \
             CLIP or static embeddings. Without texts, each line of standard input is one.
@@ -16,7 +16,12 @@ struct Encode: ParsableCommand {
               loragen encode all-MiniLM-L6-v2/ "a cat" --ids
               loragen encode all-MiniLM-L6-v2/ --describe
 
-            What comes out is one line of JSON a text, in the order of the texts.
+            Names of PNG, JPEG and WebP files are pictures, for the folder of a ViT, DINOv2, CLIP or SigLIP with its \
+            preprocessor_config.json:
+
+              loragen encode clip-vit-base-patch32/ cat.jpg dog.png -o vectors.safetensors
+
+            What comes out is one line of JSON for each, in their order.
             """)
 
     @Argument(help: "The encoder's folder.")
@@ -53,6 +58,9 @@ struct Encode: ParsableCommand {
     func run() throws {
         try computing.apply()
         if ids { return try printIDs() }
+        if EncodePictures.are(texts) {
+            return try EncodePictures(folder: folder, paths: texts).run(layer: layer, out: out)
+        }
         let encoder = try withCString(tokenizer) { tokenizer in
             var options = loragen_encoder_options()
             options.struct_size = MemoryLayout<loragen_encoder_options>.size

@@ -1,7 +1,3 @@
-import Files
-import Glibc
-import Tensor
-
 // What the library makes of pictures, for pictures.py to hold against Pillow and transformers: reads lines of JSON from the
 // standard input, writes raw numbers to the files that they name, and a line of JSON for each to the standard output.
 //
@@ -11,6 +7,9 @@ import Tensor
 //   {"time": PICTURE, "folder": FOLDER, "runs": N, "threads": N, "to": FILE}     milliseconds of each encoding, in f32
 //   {"prepare": PICTURE, "folder": FOLDER, "to": FILE}                  [3, height, width] in f32, a tower's input
 import Encoders
+import Files
+import Glibc
+import Tensor
 
 func write(_ bytes: UnsafeRawBufferPointer, to path: String) {
     guard let file = fopen(path, "wb") else { fatalError("cannot write \(path)") }
