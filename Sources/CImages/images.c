@@ -8,7 +8,8 @@
 extern FILE *__real_stderr;
 CIMAGES_API extern FILE *__wrap_stderr;
 FILE *__wrap_stderr;
-__attribute__((constructor)) static void take_stderr(void) { __wrap_stderr = __real_stderr; }
+// Before any other initialiser, which may want to print (libFuzzer's does).
+__attribute__((constructor(101))) static void take_stderr(void) { __wrap_stderr = __real_stderr; }
 
 int fail(char *message, int code, const char *text) {
     snprintf(message, CIMAGES_MESSAGE, "%s", text);
