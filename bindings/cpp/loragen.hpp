@@ -747,6 +747,59 @@ private:
     detail::owner<loragen_basis, loragen_basis_free> handle_;
 };
 
+/// The tokens of one text after a layer of an encoder.
+class states {
+public:
+    explicit states(loragen_states *handle) : handle_(handle) {}
+
+    std::size_t count() const noexcept { return loragen_states_count(handle_.get()); }
+    const std::int32_t *ids() const & { return loragen_states_ids(handle_.get()); }
+    const float *values() const & { return loragen_states_values(handle_.get()); } // [count, state_width]
+    const float *pooled() const & { return loragen_states_pooled(handle_.get()); } // [width]
+
+private:
+    detail::owner<loragen_states, loragen_states_free> handle_;
+};
+
+/// Texts to vectors, from a folder of Hugging Face's.
+class encoder {
+public:
+    /// `tokenizer`: a folder with the tokenizer's files; empty: they are in the encoder's own.
+    explicit encoder(const std::string &folder, const std::string &tokenizer = {}) {
+        loragen_encoder_options options = LORAGEN_ENCODER_OPTIONS_INIT;
+        options.tokenizer = detail::c_string(tokenizer);
+        loragen_encoder *handle = nullptr;
+        detail::check(loragen_encoder_open(&handle, folder.c_str(), &options));
+        handle_.reset(handle);
+    }
+
+    std::size_t width() const noexcept { return loragen_encoder_width(get()); }
+    std::size_t state_width() const noexcept { return loragen_encoder_state_width(get()); }
+    std::size_t layers() const noexcept { return loragen_encoder_layers(get()); }
+    std::string_view json() const & { return detail::text(loragen_encoder_json(get())); }
+
+    /// [texts, width], row-major.
+    std::vector<float> encode(const std::vector<std::string> &texts) const {
+        std::vector<const char *> pointers;
+        for (const auto &text : texts) { pointers.push_back(text.c_str()); }
+        std::vector<float> vectors(texts.size() * width());
+        detail::check(loragen_encoder_encode(get(), pointers.data(), pointers.size(), vectors.data()));
+        return vectors;
+    }
+
+    /// Layer 0 is what the embeddings give, -1 the last hidden state.
+    loragen::states states(const std::string &text, std::int32_t layer = -1) const {
+        loragen_states *handle = nullptr;
+        detail::check(loragen_encoder_states(&handle, get(), text.c_str(), layer));
+        return loragen::states(handle);
+    }
+
+    loragen_encoder *get() const noexcept { return handle_.get(); }
+
+private:
+    detail::owner<loragen_encoder, loragen_encoder_free> handle_;
+};
+
 /// One number per direction of a basis.
 class compact_adapter {
 public:

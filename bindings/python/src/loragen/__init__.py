@@ -10,6 +10,7 @@ from ._analysis import Analysis, compare, doctor, nearest
 from ._apply import Apply, apply, convert
 from ._compact import Basis, CompactAdapter
 from ._corpus import Corpus, CorpusEntry, Split
+from ._encoder import Encoder, States, Tokenizer
 from ._errors import (
     CancelledError,
     FileError,
@@ -42,6 +43,7 @@ __all__ = [
     "Corpus",
     "CorpusEntry",
     "DType",
+    "Encoder",
     "FileError",
     "Format",
     "FormatError",
@@ -56,7 +58,9 @@ __all__ = [
     "OutOfMemoryError",
     "Progress",
     "Split",
+    "States",
     "Tensor",
+    "Tokenizer",
     "UnsupportedError",
     "VersionError",
     "apply",

@@ -147,6 +147,10 @@ class CExpandOptions(Sized):
     ]
 
 
+class CEncoderOptions(Sized):
+    _fields_ = [("struct_size", c_size_t), ("tokenizer", c_char_p)]
+
+
 class CFileOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("format", c_int32), ("dtype", c_int32), ("keep_alpha", c_int32), ("sample", c_int32),
@@ -239,6 +243,22 @@ _SIGNATURES = {
     "loragen_image_encoder_states": (
         _STATUS, [c_void_p, POINTER(CPicture), c_int32, c_void_p, c_size_t, POINTER(c_size_t)]),
     "loragen_image_encoder_free": (None, [c_void_p]),
+    "loragen_encoder_open": (_STATUS, [POINTER(c_void_p), c_char_p, POINTER(CEncoderOptions)]),
+    "loragen_encoder_width": (c_size_t, [c_void_p]),
+    "loragen_encoder_state_width": (c_size_t, [c_void_p]),
+    "loragen_encoder_layers": (c_size_t, [c_void_p]),
+    "loragen_encoder_json": (c_char_p, [c_void_p]),
+    "loragen_encoder_encode": (_STATUS, [c_void_p, POINTER(c_char_p), c_size_t, c_void_p]),
+    "loragen_encoder_states": (_STATUS, [POINTER(c_void_p), c_void_p, c_char_p, c_int32]),
+    "loragen_encoder_free": (None, [c_void_p]),
+    "loragen_states_count": (c_size_t, [c_void_p]),
+    "loragen_states_ids": (POINTER(c_int32), [c_void_p]),
+    "loragen_states_values": (POINTER(c_float), [c_void_p]),
+    "loragen_states_pooled": (POINTER(c_float), [c_void_p]),
+    "loragen_states_free": (None, [c_void_p]),
+    "loragen_tokenizer_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
+    "loragen_tokenizer_encode": (_STATUS, [c_void_p, c_char_p, c_int32, c_void_p, c_size_t, POINTER(c_size_t)]),
+    "loragen_tokenizer_free": (None, [c_void_p]),
     "loragen_compare": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_void_p, c_size_t]),
     "loragen_nearest": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_char_p, c_size_t]),
     "loragen_doctor": (_STATUS, [POINTER(c_void_p), c_char_p, POINTER(CDoctorOptions)]),
