@@ -86,7 +86,8 @@ def sample(count: int) -> list[str]:
 
 
 def training_text(lines: list[str]) -> list[str]:
-    return [line for line in lines[::6] if len(line) < 1000]
+    # Few enough that a vocabulary of thousands has room for their characters.
+    return [line for line in lines[::max(6, len(lines) // 1000)] if len(line) < 1000]
 
 
 def trained(lines: list[str]) -> dict[str, Tokenizer]:

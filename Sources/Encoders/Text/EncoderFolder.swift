@@ -24,6 +24,8 @@ struct EncoderFolder {
     private(set) var lowercases = false
     private(set) var prompt = ""
     private(set) var dropsUnknown: Int32?
+    private(set) var longestText: Int?
+    private var isModel2Vec = false
 
     init(_ files: FolderFiles, tokenizer folder: String?) throws(LoragenError) {
         self.files = files
@@ -32,7 +34,10 @@ struct EncoderFolder {
         let inner = FolderFiles(modules.network.isEmpty ? files.folder : files.path(modules.network))
         let here = inner.has("config.json") || inner.has("model.safetensors") ? inner : files
         let config = try here.json("config.json")
-        if modules.isStatic || config?["model_type"]?.string == "model2vec" {
+        // Newer folders of Model2Vec do not name it, and have what sentence-transformers' own have not.
+        isModel2Vec =
+            config?["model_type"]?.string == "model2vec" || modules.isStatic && config?["normalize"]?.bool != nil
+        if modules.isStatic || isModel2Vec {
             (weights, tower, family) = try Self.staticTower(here)
         } else {
             guard let config else {
@@ -49,7 +54,11 @@ struct EncoderFolder {
         if family == "clip", let projection = try Self.projection(weights, here, tower.width) {
             dense.append(projection)
         }
-        if family == "static" { dropsUnknown = tokenizer.unknown }
+        if isModel2Vec {
+            dropsUnknown = tokenizer.unknown
+            let longest = (limit ?? 0).multipliedReportingOverflow(by: tokenizer.medianTokenLength())
+            if limit != nil, !longest.overflow { longestText = longest.partialValue }
+        }
         try readPrompt()
     }
 
@@ -191,12 +200,15 @@ struct EncoderFolder {
                 }
             }
         }
-        // Model2Vec's own limit, unless a file says another.
-        if family == "static" { limits.append(512) }
+        if isModel2Vec {
+            // Its own limit, unless its file says another, or with null that there is none.
+            let stated = try here.json("config.json")?["max_length"]
+            if stated.map({ !$0.isNull }) ?? true { limits.append(stated?.integer ?? 512) }
+        }
         if let positions = tower.positions { limits.append(positions) }
         limit = limits.min()
         let own = tokenizer.before.count + tokenizer.after.count
-        if let limit, limit < own + 1 {
+        if let limit, limit < (family == "static" ? 1 : own + 1) {
             throw LoragenError(
                 .format, "\(files.folder): texts may have \(limit) tokens, of which the tokenizer's own are \(own)")
         }

@@ -30,6 +30,8 @@ public final class TextEncoder: Sendable {
     let prompt: String
     let weights: EncoderWeights
     let dropsUnknown: Int32?
+    /// The most characters of a text, where there is such a limit.
+    let longestText: Int?
     private let digest = Mutex<String?>(nil)
 
     /// Numbers of a text's vector.
@@ -43,7 +45,7 @@ public final class TextEncoder: Sendable {
         (folder, family, tokenizer, tower) = (parts.files.folder, parts.family, parts.tokenizer, parts.tower)
         (pooling, poolingIsStated, isNormalized) = (parts.pooling, parts.poolingIsStated, parts.isNormalized)
         (limit, dense, lowercases, prompt) = (parts.limit, parts.dense, parts.lowercases, parts.prompt)
-        (weights, dropsUnknown) = (parts.weights, parts.dropsUnknown)
+        (weights, dropsUnknown, longestText) = (parts.weights, parts.dropsUnknown, parts.longestText)
         if tokenizer.idCount > tower.vocabulary {
             throw LoragenError(
                 .mismatch,
@@ -57,9 +59,9 @@ public final class TextEncoder: Sendable {
         var text = prompt + text
         if lowercases { text = String(decoding: try Normalizer.lowercase(UTF8Text(text.utf8)), as: UTF8.self) }
         if family == "static" {
-            let ids = try tokenizer.encode(text, special: false)
-            let known = ids.filter { $0 != dropsUnknown }
-            return limit.map { Array(known.prefix($0)) } ?? known
+            // Model2Vec cuts characters first, then tokens, and drops unknown ones last.
+            if let longestText { text = String(String.UnicodeScalarView(text.unicodeScalars.prefix(longestText))) }
+            return try tokenizer.encode(text, limit: limit, special: false).filter { $0 != dropsUnknown }
         }
         return try tokenizer.encode(text, limit: limit)
     }

@@ -56,6 +56,17 @@ public struct Tokenizer: Sendable {
     /// The id of a token by its name.
     public func id(of token: String) -> Int32? { names[ByteKey(token)] ?? model.vocabulary.id(token.utf8) }
 
+    /// The median of the tokens' lengths in scalars, those between two values cut off.
+    func medianTokenLength() -> Int {
+        var counts = model.vocabulary.scalarCounts()
+        for name in names.keys where model.vocabulary.id(name.text.utf8) == nil {
+            counts.append(name.text.unicodeScalars.count)
+        }
+        guard !counts.isEmpty else { return 0 }
+        counts.sort()
+        return (counts[(counts.count - 1) / 2] + counts[counts.count / 2]) / 2
+    }
+
     var names: [ByteKey: Int32] = [:]
     /// The token of unknown text, where the model has one.
     var unknown: Int32?

@@ -88,4 +88,18 @@ struct Trie {
         let id = id(node)
         return id >= 0 ? id : nil
     }
+
+    /// The scalars of each token, in no order.
+    func scalarCounts() -> [Int] {
+        // Children stand behind their parents.
+        var (depths, counts) = ([Int](repeating: 0, count: nodes.count), [Int]())
+        for (node, entry) in nodes.enumerated() {
+            if entry.id >= 0 { counts.append(depths[node]) }
+            for child in 0..<Int(entry.children) {
+                let place = Int(entry.firstChild) + child
+                depths[place] = depths[node] + (labels[place] & 0xc0 == 0x80 ? 0 : 1)
+            }
+        }
+        return counts
+    }
 }
