@@ -38,7 +38,7 @@ THREADS = 2
 
 def peak(folder: str):
     library = f"{folder}/peak.so"
-    subprocess.run(["gcc", "-O3", "-shared", "-fPIC", f"-I{ROOT}/Benchmarks/CPeak/include", "-o", library,
+    subprocess.run(["clang", "-O3", "-shared", "-fPIC", f"-I{ROOT}/Benchmarks/CPeak/include", "-o", library,
                     f"{ROOT}/Benchmarks/CPeak/peak.c"], check=True)
     function = ctypes.CDLL(library).peak_flops
     function.restype, function.argtypes = ctypes.c_double, [ctypes.c_double]
