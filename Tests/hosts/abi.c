@@ -188,3 +188,7 @@ _Static_assert(LORAGEN_FORMAT_GGUF == 5 && LORAGEN_FORMAT_ONNX_ADAPTER == 6 && L
 _Static_assert(LORAGEN_APPLY_MERGE == 0 && LORAGEN_APPLY_REMOVE == 4 && LORAGEN_NAMING_PEFT == 1, "application");
 
 int main(void) { return 0; }
+
+SIZE(loragen_encoder_options, 16);
+FIELD(loragen_encoder_options, struct_size, 0);
+FIELD(loragen_encoder_options, tokenizer, 8);
