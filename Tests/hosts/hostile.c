@@ -328,15 +328,16 @@ static void requests(void) {
 
     /* Conditions by parts. */
     request.bits = NULL;
-    const loragen_condition good = {NULL, "bits", bits, info.condition_length};
+    const size_t n = info.condition_length;
+    const loragen_condition good = {NULL, "bits", bits, n};
     loragen_condition parts[] = {good, good};
     request.conditions = parts;
     request.condition_count = 1;
     CLAIM(generate_lora(&adapters, generator, &request) == LORAGEN_OK);
     loragen_adapters_free(adapters);
-    const loragen_condition bad[] = {{NULL, NULL, bits, 1},      {NULL, "smell", bits, 1},       {"x", "bits", bits, 6},
-                                     {NULL, "bits", NULL, 6},    {NULL, "bits", bits, SIZE_MAX}, {NULL, "\xff", bits, 6},
-                                     {"\xff", "bits", bits, 6},  {NULL, "vector", bits, 1u << 30}, {NULL, "vector", NULL, 6},
+    const loragen_condition bad[] = {{NULL, NULL, bits, 1},      {NULL, "smell", bits, 1},       {"x", "bits", bits, n},
+                                     {NULL, "bits", NULL, n},    {NULL, "bits", bits, SIZE_MAX}, {NULL, "\xff", bits, n},
+                                     {"\xff", "bits", bits, n},  {NULL, "vector", bits, 1u << 30}, {NULL, "vector", NULL, n},
                                      {NULL, "bits", bits, 0},    {NULL, "vector", bits, SIZE_MAX}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         parts[0] = bad[i];

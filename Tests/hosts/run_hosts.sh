@@ -80,7 +80,7 @@ part "layout of the structs" gcc -std=c11 -Wall -Wextra -pedantic -Werror -fsynt
     gcc -std=c99 -g -Wall -Wextra -pedantic -Werror "$here/hostile.c" -o "$work/hostile" $flags -lm
     gcc -std=gnu11 -g -Wall -Wextra -Werror -I"$root/include" "$here/embedding.c" -o "$work/embedding" \
         -ldl -lpthread -lm
-    gcc -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Werror "$fuzz/replay.c" "$fuzz"/engine/*.c -o "$work/replay" $flags -lm
+    gcc -std=c11 -D_GNU_SOURCE -g -Wall -Wextra -Werror "$fuzz/replay.c" "$fuzz"/engine/*.c -o "$work/replay" $flags -lm -lz
     g++ -std=c++17 -O1 -g -Wall -Wextra -Werror -shared -fPIC "$here/failing.cpp" -o "$work/failing.so"
     g++ -std=c++17 -g -Wall -Wextra -pedantic -Werror "$here/binding.cpp" -o "$work/binding" $flags -lpthread
 }

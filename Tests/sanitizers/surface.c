@@ -196,9 +196,17 @@ static void walk_generator(const char *path) {
         request.bits = bits;
     }
     loragen_condition_info part = LORAGEN_CONDITION_INFO_INIT;
-    for (size_t i = 0; i < info.condition_count; i++) {
+    loragen_condition parts[8];
+    CLAIM(info.condition_count <= 8);
+    for (size_t i = 0; i < info.condition_count && i < 8; i++) {
         CLAIM(loragen_generator_condition(generator, i, &part) == LORAGEN_OK);
         CLAIM(part.length <= info.condition_length && *part.name && *part.kind);
+        /* Numbers are taken for a part of any kind. */
+        parts[i] = (loragen_condition){part.name, "vector", condition, part.length};
+    }
+    if (info.condition_kind == LORAGEN_CONDITION_PARTS) {
+        request.conditions = parts;
+        request.condition_count = info.condition_count;
     }
     CLAIM(*loragen_generator_report_text(generator, 0) && *loragen_names() == '{');
     static const char *const samplers[] = {NULL, "ddpm", "ddim", "dpm-solver++"};
