@@ -36,7 +36,7 @@ public struct Schema: Sendable {
         for given in condition.parts {
             let kind = try conditionKinds(given.kind)
             let part = Part(
-                name: given.name ?? given.kind, kind: kind, length: try numbers(given.value, kind, nil).count)
+                name: given.name ?? given.kind, kind: kind, length: try numbers(given.value, kind).count)
             guard part.length > 0 else { throw LoragenError(.mismatch, "\(given.kind): it is empty") }
             guard !parts.contains(where: { $0.name == part.name }) else {
                 throw LoragenError(.invalidArgument, "the condition has two parts \"\(part.name)\"")
@@ -69,18 +69,20 @@ public struct Schema: Sendable {
     /// Numbers, standardised, `[n, width]`.
     public func features(_ numbers: [[Float]]) -> Tensor<Float> { scale(numbers) }
 
-    /// "5 bits", "a vector of 3 numbers and 5 bits", "no condition".
+    /// "5 bits", "5 bits for "style" and a vector of 3 numbers for "subject"", "no condition".
     public var phrase: String { Self.phrase(parts) }
 
     public static func phrase(_ parts: [Part]) -> String {
-        if parts.count < 2 { return parts.first?.phrase ?? "no condition" }
-        return parts.map { "\($0.phrase) for \"\($0.name)\"" }.joined(separator: " and ")
+        if parts.isEmpty { return "no condition" }
+        // A part that the manifest did not name has the name of its kind.
+        return parts.map { $0.name == $0.kind.name ? $0.phrase : "\($0.phrase) for \"\($0.name)\"" }
+            .joined(separator: " and ")
     }
 
     /// `LORAGEN_CONDITION_...`.
     public var code: Int32 { parts.count < 2 ? parts.first?.kind.code ?? 0 : conditionOfParts }
 
-    /// The part that a number is of, for messages: `part "style"`; empty where there is one only.
+    /// The part that a number is of, for messages: ` of "style"`; empty where there is one only.
     public func place(of number: Int) -> String {
         var start = 0
         for part in parts where parts.count > 1 {
@@ -100,7 +102,7 @@ public struct Schema: Sendable {
                 throw LoragenError(
                     .invalidArgument, "\"\(parts[place].name)\" is given twice; this generator takes \(phrase(parts))")
             }
-            found[place] = try numbers(given.value, parts[place].kind, parts)
+            found[place] = try numbers(given.value, parts[place].kind)
             guard let count = found[place]?.count, count == parts[place].length else {
                 let kind = try conditionKinds(given.kind)
                 throw LoragenError(
@@ -138,11 +140,12 @@ public struct Schema: Sendable {
     }
 
     private static func numbers(
-        _ value: ConditionValue, _ kind: any ConditionKind, _ parts: [Part]?
+        _ value: ConditionValue, _ kind: any ConditionKind
     ) throws(LoragenError) -> [Float] {
-        guard case .numbers(let numbers) = value else {
-            guard case .bytes(let bytes) = value else { return [] }
-            return try kind.numbers(bytes)
+        let numbers: [Float]
+        switch value {
+        case .bytes(let bytes): return try kind.numbers(bytes)
+        case .numbers(let given): numbers = given
         }
         if let i = numbers.firstIndex(where: { !$0.isFinite }) {
             throw LoragenError(

@@ -115,7 +115,7 @@ public struct CorpusCheck {
             if own != others {
                 try tell(
                     .mismatch, entry.condition.parts.isEmpty ? "condition" : entry.conditionField,
-                    "the condition of \"\(entry.path)\" (\(own)) differs in kind or length from that of "
+                    "the condition of \"\(entry.path)\" (\(own)) differs in name, kind or length from that of "
                         + "\"\(first.path)\" (\(others))")
             }
         }

@@ -104,6 +104,23 @@ private struct Small {
 
     // MARK: Refusals
 
+    @Test func `lines whose conditions have parts of other names are refused, and their order does not matter`() throws
+    {
+        let scratch = try Scratch()
+        func line(_ task: Int, _ parts: [String: Any], _ split: String = "train") -> [String: Any] {
+            ["path": "t\(task)", "task": "t\(task)", "split": split, "conditions": parts]
+        }
+        let (a, b) = (["bits": "01"], ["vector": [0.5, 1]] as [String: Any])
+        try Synthetic.folder(
+            scratch("c"), tasks: 0..<2, lines: [line(0, ["a": a, "b": b]), line(1, ["b": b, "a": a])])
+        let corpus = try Corpus(path: scratch("c"))
+        #expect(corpus.entries.map(\.numbers) == [[0, 1, 0.5, 1], [0, 1, 0.5, 1]])
+        // A single part of another name, held out: training would take it for the one that it knows.
+        try Synthetic.folder(
+            scratch("d"), tasks: 0..<2, lines: [line(0, ["style": a]), line(1, ["subject": a], "validation")])
+        expectFailure(.mismatch, "2 bits for \"subject\"") { _ = try Corpus(path: scratch("d")) }
+    }
+
     @Test(
         "a bad line is refused with file, line and field",
         arguments: [
