@@ -4,31 +4,18 @@
 import CLoragen
 import Encoders
 import Files
-import Synchronization
 import Tensor
 
 /// What a `loragen_encoder` is.
 private final class EncoderBox: Sendable {
     let encoder: TextEncoder
-    /// Made when it is first asked for: its identity reads all weights.
-    private let json = Mutex<Description?>(nil)
-
-    private struct Description: @unchecked Sendable {
-        let text: UnsafePointer<CChar>
-        let arena: Arena
-    }
+    /// The identity in it reads all weights.
+    private let description = LazyText()
 
     init(_ encoder: TextEncoder) { self.encoder = encoder }
 
     func text() -> UnsafePointer<CChar>? {
-        json.withLock { json in
-            if let json { return json.text }
-            guard let text = try? encoder.description().text() else { return nil }
-            let arena = Arena()
-            let made = Description(text: arena.text(text), arena: arena)
-            json = made
-            return made.text
-        }
+        description { try? encoder.description().text() }
     }
 }
 

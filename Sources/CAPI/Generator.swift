@@ -8,7 +8,6 @@ import Formats
 import Generators
 import Hosts
 import Learning
-import Synchronization
 import Tensor
 
 /// What a `loragen_generator` is.
@@ -19,15 +18,10 @@ private final class GeneratorBox {
     let conditions: [loragen_condition_info]
     let report: UnsafePointer<CChar>
     private let arena = Arena()
-    /// Made when they are first asked for.
-    private var texts: [Bool: UnsafePointer<CChar>] = [:]
-    private let lock = Mutex(())
+    private let (text, brief) = (LazyText(), LazyText())
 
     func reportText(isBrief: Bool) -> UnsafePointer<CChar>? {
-        lock.withLock { _ in
-            if texts[isBrief] == nil { texts[isBrief] = arena.text(generator.reportText(isBrief: isBrief)) }
-        }
-        return texts[isBrief]
+        (isBrief ? brief : text) { generator.reportText(isBrief: isBrief) }
     }
 
     init(_ generator: Generator) {
@@ -227,7 +221,7 @@ extension GenerationRequest {
     /// A caller's request; what could not be passed on safely is refused, what it means is the generator's to check.
     fileprivate init(_ given: loragen_request, for generator: Generator) throws(LoragenError) {
         self.init()
-        condition = try Condition(given, longest: generator.schema.width)
+        condition = try Condition(given, for: generator.schema)
         seed = given.seed
         guard given.samples >= 0 && given.steps >= 0 else {
             throw LoragenError(
@@ -245,7 +239,8 @@ extension GenerationRequest {
 
 extension Condition {
     /// What a request gives in one of three ways; nil if in none. Vectors are compared with the longest before they are read.
-    fileprivate init?(_ given: loragen_request, longest: Int) throws(LoragenError) {
+    fileprivate init?(_ given: loragen_request, for schema: Schema) throws(LoragenError) {
+        let longest = schema.width
         let bits = try optionalText(given.bits, "bits")
         let ways = [given.condition != nil, bits != nil, given.conditions != nil]
         if ways.filter({ $0 }).count > 1 {
@@ -262,8 +257,9 @@ extension Condition {
         guard given.conditions != nil || count == 0 else {
             throw LoragenError(.invalidArgument, "conditions is NULL and condition_count is \(count)")
         }
-        guard count <= 1024 else {
-            throw LoragenError(.invalidArgument, "condition_count is \(count); expected at most 1024")
+        guard count <= schema.parts.count else {
+            throw LoragenError(
+                .invalidArgument, "condition_count is \(count); this generator takes \(schema.phrase)")
         }
         for i in 0..<Int(count) {
             guard let value = given.conditions?[i] else { continue }
@@ -291,6 +287,7 @@ extension Condition.Part {
                 .invalidArgument,
                 "\(place) has \(given.data == nil ? "no data" : "data") and \(UInt(bitPattern: given.size)) bytes")
         }
+        try Memory.require(Double(given.size), for: "the bytes of \(place)")
         self.init(name, kind: kind, .bytes(Array(UnsafeRawBufferPointer(start: given.data, count: given.size))))
     }
 }
@@ -307,6 +304,7 @@ extension ConditionValue {
             throw LoragenError(
                 .mismatch, "\(place) has \(length) numbers; the generator's condition has \(longest)")
         }
+        try Memory.require(4 * Double(count), for: "the numbers of \(place)")
         var numbers = [Float](repeating: 0, count: count)
         numbers.withUnsafeMutableBytes { $0.copyMemory(from: UnsafeRawBufferPointer(start: data, count: $0.count)) }
         return .numbers(numbers)

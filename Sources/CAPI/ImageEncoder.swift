@@ -4,31 +4,18 @@
 import CLoragen
 import Encoders
 import Files
-import Synchronization
 import Tensor
 
 /// What a `loragen_image_encoder` is.
 private final class ImageEncoderBox: Sendable {
     let encoder: ImageEncoder
-    /// Made when it is first asked for: the identity reads all weights.
-    private let description = Mutex<Description?>(nil)
-
-    private struct Description: @unchecked Sendable {
-        let text: UnsafePointer<CChar>
-        let arena: Arena
-    }
+    /// The identity in it reads all weights.
+    private let description = LazyText()
 
     init(_ encoder: ImageEncoder) { self.encoder = encoder }
 
     func json() -> UnsafePointer<CChar>? {
-        description.withLock { description in
-            if let description { return description.text }
-            guard let text = try? encoder.description().text() else { return nil }
-            let arena = Arena()
-            let made = Description(text: arena.text(text), arena: arena)
-            description = made
-            return made.text
-        }
+        description { try? encoder.description().text() }
     }
 }
 
