@@ -71,9 +71,12 @@ public struct Checkpoint {
                     + "before it was damaged")
         }
         let counters: [Double] = try file.elements("counters")
-        let trained = try JSON.parse(file.metadata["trained"] ?? "", source: "\(path), trained").array ?? []
-        return State(
-            file: file, stage: stage, counters: counters, trained: trained.compactMap(TrainedStage.init(json:)))
+        let trained = (try JSON.parse(file.metadata["trained"] ?? "", source: "\(path), trained").array ?? [])
+            .compactMap(TrainedStage.init(json:))
+        guard trained.count == stage else {
+            throw LoragenError(.format, "\(path): the checkpoint does not say what became of the stages before its own")
+        }
+        return State(file: file, stage: stage, counters: counters, trained: trained)
     }
 
     /// SHA-256 of everything that a training goes on from.

@@ -29,7 +29,7 @@ public struct TrainingLoop {
             if let done = state, index < done.stage {
                 try done.restore(weightsOf: stage, index: index)
                 clock.skip(stage.cost * Double(stage.optimisation.steps))
-                if index < done.trained.count { trained.append(done.trained[index]) }
+                trained = Array(done.trained.prefix(index + 1))
                 continue
             }
             try stage.prepare()
