@@ -57,6 +57,7 @@ struct Encode: ParsableCommand {
 
     func run() throws {
         try computing.apply()
+        if let out { try Sources(folder, tokenizer).check(writing: [out]) }
         if ids { return try printIDs() }
         if EncodePictures.are(texts) {
             return try EncodePictures(folder: folder, paths: texts).run(layer: layer, out: out)

@@ -19,6 +19,11 @@ struct EncodePictures {
 
     /// A line of JSON a picture: its vector, or with `layer` the states of its patches. With `out` a safetensors file.
     func run(layer: Int32?, out: String?) throws {
+        if let out {
+            var sources = Sources(folder)
+            for path in paths { sources.add(path) }
+            try sources.check(writing: [out])
+        }
         let encoder = try make { loragen_image_encoder_open($0, folder) }
         defer { loragen_image_encoder_free(encoder) }
         let width = loragen_image_encoder_width(encoder)

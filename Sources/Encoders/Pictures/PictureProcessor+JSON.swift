@@ -120,10 +120,14 @@ private struct ProcessorReader {
             "do_pad", "do_thumbnail", "do_align_long_axis", "do_reduce_labels", "do_grayscale", "do_flip_channel_order",
         ]
         where object[name]?.bool == true {
-            throw LoragenError(.unsupported, "\(source): \(name) is true, which is not implemented")
+            throw LoragenError(
+                .unsupported,
+                "\(source): \(name) is true; set it to false and prepare the pictures before, or encode elsewhere")
         }
         if let pad = object["pad_size"], !pad.isNull {
-            throw LoragenError(.unsupported, "\(source): pad_size is set, which is not implemented")
+            throw LoragenError(
+                .unsupported, "\(source): pad_size is set; take it out and pad the pictures before, or encode elsewhere"
+            )
         }
     }
 

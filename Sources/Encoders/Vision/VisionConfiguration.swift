@@ -103,7 +103,10 @@ struct VisionConfiguration: Sendable, Equatable {
         func side(_ name: String, _ standard: Int, in range: ClosedRange<Int>) throws(LoragenError) -> Int {
             guard let both = json[name]?.array else { return try size(name, standard, in: range) }
             guard both.count == 2, let side = both[0].integer, both[1].integer == side, range.contains(side) else {
-                throw LoragenError(.unsupported, "\(source): \(name) is not square, which is not implemented")
+                throw LoragenError(
+                    .unsupported,
+                    "\(source): \(name) is \(shortened(json[name].flatMap { try? $0.text() } ?? "")); only squares are read"
+                )
             }
             return side
         }
@@ -120,7 +123,7 @@ struct VisionConfiguration: Sendable, Equatable {
 }
 
 /// The functions of perceptrons by the names that `transformers` gives them.
-enum VisionActivation: String, Sendable {
+enum VisionActivation: String, CaseIterable, Sendable {
     case gelu, relu, silu, tanh
     case geluTanh = "gelu_pytorch_tanh"
     /// x sigmoid(1.702 x)
@@ -132,7 +135,9 @@ enum VisionActivation: String, Sendable {
         case "swish": self = .silu
         default:
             guard let known = VisionActivation(rawValue: name) else {
-                throw LoragenError(.unsupported, "\(source): the activation '\(shortened(name))' is not implemented")
+                let known = VisionActivation.allCases.map(\.rawValue).joined(separator: ", ")
+                throw LoragenError(
+                    .unsupported, "\(source): the activation is '\(shortened(name))'; expected one of \(known)")
             }
             self = known
         }
