@@ -113,6 +113,15 @@ int main(int argc, char **argv) {
     CLAIM(adapters.modules().size() == generator.info().module_count);
     CLAIM(adapters.tensor(0).norm() > 0 && adapters.origin().front() == '{');
     CLAIM(status_of([&] { adapters.tensor(0, 2); }) == LORAGEN_INVALID_ARGUMENT);
+    // The same by parts, of which this generator has one.
+    CLAIM(generator.conditions().size() == 1 && generator.conditions()[0].length == bits.size());
+    loragen::request parts;
+    parts.seed = 7;
+    parts.conditions = {{"", "bits", {}, bits}};
+    CLAIM(generator.generate(parts).tensor(0).norm() == adapters.tensor(0).norm());
+    parts.conditions = {{"style", "bits", {}, bits}};
+    CLAIM(status_of([&] { generator.generate(parts); }) == LORAGEN_MISMATCH);
+    CLAIM(generator.report_text(true).size() < generator.report_text().size());
     request.bits = "x";
     CLAIM(status_of([&] { generator.generate(request); }) != LORAGEN_OK);
 
