@@ -76,7 +76,7 @@ let package = Package(
         .target(name: "Hosts", dependencies: ["Formats"], swiftSettings: strict),
         .target(
             name: "Encoders", dependencies: ["Files", "NN", "CImages", "CPCRE2", "Cutf8proc"], swiftSettings: strict),
-        .target(name: "Conditions", dependencies: ["Files"], swiftSettings: strict),
+        .target(name: "Conditions", dependencies: ["Encoders"], swiftSettings: strict),
         .target(name: "Learning", dependencies: ["Conditions", "Hosts", "NN"], swiftSettings: strict),
         .target(name: "Methods", dependencies: ["Learning"], swiftSettings: strict),
         .target(name: "Reports", dependencies: ["Methods"], swiftSettings: strict),

@@ -215,10 +215,17 @@ typedef struct loragen_training_options {
     double checkpoint_seconds;
     loragen_progress_callback progress;
     void *payload;
+    /* For conditions in words or by pictures (docs/encoders.md): loragen_encoder_open(), loragen_image_encoder_open(). The
+     * generator is asked with the same. The vectors that they make are kept in a file beside the corpus. NULL: none. */
+    const struct loragen_encoder *encoder;
+    const struct loragen_image_encoder *image_encoder;
+    /* Which field of the manifest the generator is asked by: "conditions" (or "bits", "condition"), "text", "images", "none".
+     * NULL: the first of them, if any; LORAGEN_INVALID_ARGUMENT when that takes an encoder and there is none. */
+    const char *condition;
 } loragen_training_options;
 
 #define LORAGEN_TRAINING_OPTIONS_INIT \
-    {sizeof(loragen_training_options), "cond-pdiff", NULL, NULL, 0, 0, NULL, 0, NULL, NULL}
+    {sizeof(loragen_training_options), "cond-pdiff", NULL, NULL, 0, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL}
 
 /* Trains a generator on the training tasks of a corpus, chooses by its validation tasks, measures the report on its
  * test tasks, and writes the generator to `path`. `options` may be NULL. What is plainly wrong with the result, a negative
@@ -261,14 +268,29 @@ typedef struct loragen_generator_info {
 typedef struct loragen_condition_info {
     size_t struct_size;
     const char *name; /* as the corpus' manifest names it; its kind where that gives it no name */
-    const char *kind; /* "vector", "bits" */
-    size_t length;    /* numbers that a value of it becomes: those of a vector, the bits */
+    const char *kind; /* "vector", "bits", "text", "images" */
+    size_t length;    /* numbers that a value of it becomes: those of a vector, the bits, those of the encoder */
+    /* Of texts and images: the encoder that they go through, as JSON, as loragen_encoder_json() gives it. Else NULL */
+    const char *encoder;
 } loragen_condition_info;
 
-#define LORAGEN_CONDITION_INFO_INIT {sizeof(loragen_condition_info), NULL, NULL, 0}
+#define LORAGEN_CONDITION_INFO_INIT {sizeof(loragen_condition_info), NULL, NULL, 0, NULL}
+
+typedef struct loragen_generator_options {
+    size_t struct_size;
+    /* For conditions in words or by pictures: the encoders that the generator was trained with, which others, told by their
+     * identity, are not taken for: LORAGEN_MISMATCH. The generator keeps them; the handles may be freed. Without them it
+     * takes the vectors that they would make. NULL: none. */
+    const struct loragen_encoder *encoder;
+    const struct loragen_image_encoder *image_encoder;
+} loragen_generator_options;
+
+#define LORAGEN_GENERATOR_OPTIONS_INIT {sizeof(loragen_generator_options), NULL, NULL}
 
 /* Opens a trained generator. The file is mapped, not read; it must not change while it is open. */
 loragen_status loragen_generator_open(loragen_generator **out, const char *path);
+loragen_status loragen_generator_open_with(loragen_generator **out, const char *path,
+                                           const loragen_generator_options *options);
 loragen_status loragen_generator_describe(const loragen_generator *generator, loragen_generator_info *out);
 loragen_status loragen_generator_module(const loragen_generator *generator, size_t index, loragen_module *out);
 loragen_status loragen_generator_condition(const loragen_generator *generator, size_t index,
@@ -288,12 +310,14 @@ void loragen_generator_free(loragen_generator *generator);
 
 /* ------------------------------------------------------------------------------------------------ generate_lora() */
 
-/* A value for one part of a condition. */
+/* A value for one part of a condition. A part of texts, images or vectors may be given several times: the mean counts. */
 typedef struct loragen_condition {
     const char *name; /* of the part; NULL where the generator has one that takes such a value, and no other */
-    const char *kind; /* "vector", "bits": what `data` is */
-    const void *data; /* "vector": floats, which every part takes; any other: bytes, such as the 0110 of bits */
-    size_t size;      /* floats, or bytes without a zero at the end */
+    const char *kind; /* "vector", "bits", "text", "images": what `data` is */
+    /* "vector": floats, which every part takes; any other: bytes: the 0110 of bits, a text in UTF-8, a PNG, JPEG or WebP
+     * file in memory */
+    const void *data;
+    size_t size; /* floats, or bytes without a zero at the end */
 } loragen_condition;
 
 typedef struct loragen_request {
@@ -311,7 +335,7 @@ typedef struct loragen_request {
     void *payload;
     /* Of a generator of compact adapters, which become ordinary ones with it: loragen_basis_open(). Else NULL */
     const struct loragen_basis *basis;
-    const loragen_condition *conditions; /* a value for each part, in any order; or NULL, and then one of those above */
+    const loragen_condition *conditions; /* values for each part, in any order; or NULL, and then one of those above */
     size_t condition_count;
 } loragen_request;
 

@@ -43,7 +43,8 @@ private final class TokenizerBox: Sendable {
     init(_ tokenizer: Tokenizer) { self.tokenizer = tokenizer }
 }
 
-private func encoder(_ handle: OpaquePointer?) throws(LoragenError) -> TextEncoder {
+/// The encoder of a handle.
+func textEncoder(_ handle: OpaquePointer?) throws(LoragenError) -> TextEncoder {
     try object(handle, "encoder", as: EncoderBox.self).encoder
 }
 
@@ -86,7 +87,7 @@ public func loragen_encoder_encode(
     _ vectors: UnsafeMutablePointer<Float>?
 ) -> loragen_status {
     work { () throws(LoragenError) in
-        let encoder = try CAPI.encoder(encoder)
+        let encoder = try textEncoder(encoder)
         if count == 0 { return }
         try check(count, below: 1 << 40, "count")
         guard let texts else { throw nullArgument("texts") }
@@ -113,7 +114,7 @@ public func loragen_encoder_states(
     _ layer: Int32
 ) -> loragen_status {
     status(making: out) { () throws(LoragenError) in
-        let encoder = try CAPI.encoder(encoder)
+        let encoder = try textEncoder(encoder)
         let text = try CAPI.text(text, "text")
         guard let features = try encoder.encode([text], layer: layer == -1 ? nil : Int(layer)).first else {
             throw LoragenError(.internalError, "one text gave no features")

@@ -32,7 +32,8 @@ private final class GeneratorBox {
         conditions = generator.schema.parts.map { part in
             loragen_condition_info(
                 struct_size: MemoryLayout<loragen_condition_info>.size, name: arena.text(part.name),
-                kind: arena.text(part.kind.name), length: part.length)
+                kind: arena.text(part.kind.name), length: part.length,
+                encoder: arena.text(part.encoder.flatMap { try? $0.description.text() }))
         }
         report = arena.text(generator.report)
         info = loragen_generator_info(
@@ -59,6 +60,18 @@ public func loragen_generator_open(
 ) -> loragen_status {
     status(making: out) { () throws(LoragenError) in
         GeneratorBox(try Generator(path: try CAPI.path(path)))
+    }
+}
+
+@c @implementation
+public func loragen_generator_open_with(
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ path: UnsafePointer<CChar>?,
+    _ options: UnsafePointer<loragen_generator_options>?
+) -> loragen_status {
+    status(making: out) { () throws(LoragenError) in
+        let given = try CAPI.options(options, over: loragen_generator_options(), "options")
+        let encoders = try ConditionEncoders(given.encoder, given.image_encoder)
+        return GeneratorBox(try Generator(path: try CAPI.path(path), encoders: encoders))
     }
 }
 
@@ -238,6 +251,9 @@ extension GenerationRequest {
 }
 
 extension Condition {
+    /// The most values that a request may give.
+    private static let valueLimit = 4096
+
     /// What a request gives in one of three ways; nil if in none. Vectors are compared with the longest before they are read.
     fileprivate init?(_ given: loragen_request, for schema: Schema) throws(LoragenError) {
         let longest = schema.width
@@ -257,7 +273,7 @@ extension Condition {
         guard given.conditions != nil || count == 0 else {
             throw LoragenError(.invalidArgument, "conditions is NULL and condition_count is \(count)")
         }
-        guard count <= schema.parts.count else {
+        guard count <= (schema.isPooled ? Self.valueLimit : schema.parts.count) else {
             throw LoragenError(
                 .invalidArgument, "condition_count is \(count); this generator takes \(schema.phrase)")
         }

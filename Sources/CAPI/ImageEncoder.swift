@@ -19,7 +19,8 @@ private final class ImageEncoderBox: Sendable {
     }
 }
 
-private func encoder(_ handle: OpaquePointer?) throws(LoragenError) -> ImageEncoder {
+/// The encoder of a handle.
+func imageEncoder(_ handle: OpaquePointer?) throws(LoragenError) -> ImageEncoder {
     try object(handle, "encoder", as: ImageEncoderBox.self).encoder
 }
 
@@ -104,7 +105,7 @@ public func loragen_image_encoder_encode(
     _ vectors: UnsafeMutablePointer<Float>?
 ) -> loragen_status {
     work { () throws(LoragenError) in
-        let encoder = try CAPI.encoder(encoder)
+        let encoder = try imageEncoder(encoder)
         if count == 0 { return }
         try check(count, below: 1 << 40, "count")
         guard let pictures else { throw nullArgument("pictures") }
@@ -126,7 +127,7 @@ public func loragen_image_encoder_states(
     _ values: UnsafeMutablePointer<Float>?, _ capacity: Int, _ tokens: UnsafeMutablePointer<Int>?
 ) -> loragen_status {
     work { () throws(LoragenError) in
-        let encoder = try CAPI.encoder(encoder)
+        let encoder = try imageEncoder(encoder)
         let picture = try Picture(picture, name: "picture")
         let count = try encoder.tokens(of: picture)
         tokens?.pointee = count

@@ -2,6 +2,8 @@
 // The names are those of include/loragen.h.
 
 import CLoragen
+import Conditions
+import Encoders
 import Generators
 import Tensor
 
@@ -25,8 +27,19 @@ public func loragen_train(
                 .invalidArgument,
                 "checkpoint_seconds is \(given.checkpoint_seconds); expected a finite number, at least 0")
         }
+        training.encoders = try ConditionEncoders(given.encoder, given.image_encoder)
+        training.condition = try optionalText(given.condition, "condition")
         if given.checkpoint_seconds > 0 { training.checkpointSeconds = given.checkpoint_seconds }
         try trainGenerator(
             corpus: corpus, path: path, options: training, progress: closure(given.progress, given.payload))
+    }
+}
+
+extension ConditionEncoders {
+    /// Of handles that a host gives, or NULL.
+    init(_ texts: OpaquePointer?, _ images: OpaquePointer?) throws(LoragenError) {
+        self.init()
+        if texts != nil { self[TextKind.name] = try textEncoder(texts) }
+        if images != nil { self[ImagesKind.name] = try imageEncoder(images) }
     }
 }

@@ -6,9 +6,14 @@ public enum ConditionValue: Hashable, Sendable {
     case numbers([Float])
     /// A text in UTF-8, or the bytes of a file.
     case bytes([UInt8])
+    /// A file that is read when it is needed.
+    case file(String)
+
+    public static func text(_ text: String) -> ConditionValue { .bytes(Array(text.utf8)) }
 }
 
-/// What a host asks for, or a manifest says of an adapter: a value for each part of a schema.
+/// What a host asks for, or a manifest says of an adapter: a value for each part of a schema, or several, of which the mean
+/// counts, for parts of kinds that are pooled.
 public struct Condition: Hashable, Sendable {
     public struct Part: Hashable, Sendable {
         /// nil: the only part there is, or the only one of its kind.
@@ -31,7 +36,11 @@ public struct Condition: Hashable, Sendable {
     }
 
     public static func bits(_ text: String) -> Condition {
-        Condition([Part(kind: BitsKind.name, .bytes(Array(text.utf8)))])
+        Condition([Part(kind: BitsKind.name, .text(text))])
+    }
+
+    public static func text(_ text: String) -> Condition {
+        Condition([Part(kind: TextKind.name, .text(text))])
     }
 
     /// Label bits, where they are all of it.

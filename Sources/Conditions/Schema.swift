@@ -8,12 +8,14 @@ public struct Schema: Sendable {
         public let kind: any ConditionKind
         /// Numbers that a value becomes, at least 1.
         public let length: Int
+        /// Of kinds that need one.
+        public internal(set) var encoder: PartEncoder?
 
         /// What is expected of it, for messages.
         var phrase: String { kind.phrase(length) }
     }
 
-    public let parts: [Part]
+    public private(set) var parts: [Part]
     /// Numbers of all parts, one after the other; 0 without a condition.
     public let width: Int
     /// Of the training tasks, which standardise the numbers.
@@ -30,40 +32,32 @@ public struct Schema: Sendable {
         }
     }
 
-    /// The parts of a condition; unnamed ones get the name of their kind.
-    public static func parts(of condition: Condition) throws(LoragenError) -> [Part] {
-        var parts: [Part] = []
-        for given in condition.parts {
-            let kind = try conditionKinds(given.kind)
-            let part = Part(
-                name: given.name ?? given.kind, kind: kind, length: try numbers(given.value, kind).count)
-            guard part.length > 0 else { throw LoragenError(.mismatch, "\(given.kind): it is empty") }
-            guard !parts.contains(where: { $0.name == part.name }) else {
-                throw LoragenError(.invalidArgument, "the condition has two parts \"\(part.name)\"")
-            }
-            parts.append(part)
-        }
-        return parts
+    /// Parts of numbers that were encoded by them, scaled by those of the training tasks.
+    public init(_ parts: [Part], fitting numbers: [[Float]]) throws(LoragenError) {
+        try self.init(parts, ConditionScale(fitting: numbers))
     }
 
-    /// The numbers of a condition by itself; `place` is where a manifest gives it. Throws `.format`.
-    public static func plainNumbers(_ condition: Condition, place: String) throws(LoragenError) -> [Float] {
-        do throws(LoragenError) { return try numbers(condition, parts(of: condition)) } catch {
-            throw LoragenError(.format, "\(place): \(error.message)")
-        }
-    }
+    /// Whether a request may give more values than there are parts.
+    public var isPooled: Bool { parts.contains { $0.kind.isPooled } }
 
-    /// What a corpus' first condition is of, scaled by those of its training tasks, which have the same parts.
-    public init(fitting conditions: [Condition]) throws(LoragenError) {
-        let parts = try Self.parts(of: conditions.first ?? Condition())
-        var rows: [[Float]] = []
-        for condition in conditions { rows.append(try Self.numbers(condition, parts)) }
-        try self.init(parts, ConditionScale(fitting: rows))
+    /// Takes the encoders of a host for the parts that need them. Throws `.mismatch` for others than those of the training.
+    public mutating func take(_ encoders: ConditionEncoders) throws(LoragenError) {
+        for i in parts.indices {
+            guard let encoder = encoders[parts[i].kind.name] else { continue }
+            let name = parts[i].name
+            try parts[i].encoder?.take(encoder, for: name)
+        }
     }
 
     /// The numbers of a condition, in the order of the parts. Throws when it is not one of this schema.
     public func numbers(_ condition: Condition) throws(LoragenError) -> [Float] {
-        try Self.numbers(condition, parts)
+        var known: [ConditionValue: [Float]] = [:]
+        for (kind, values) in try condition.encoded(parts) {
+            // Without an encoder `numbers` says what is missing.
+            guard let encoder = parts.first(where: { $0.kind.name == kind })?.encoder?.encoder else { continue }
+            for (value, vector) in zip(values, try encoder.vectors(values)) { known[value] = vector }
+        }
+        return try condition.numbers(of: parts, known: known)
     }
 
     /// Numbers, standardised, `[n, width]`.
@@ -92,74 +86,16 @@ public struct Schema: Sendable {
         return ""
     }
 
-    // MARK: Checks
-
-    private static func numbers(_ condition: Condition, _ parts: [Part]) throws(LoragenError) -> [Float] {
-        var found = [[Float]?](repeating: nil, count: parts.count)
-        for given in condition.parts {
-            let place = try place(of: given, parts)
-            guard found[place] == nil else {
-                throw LoragenError(
-                    .invalidArgument, "\"\(parts[place].name)\" is given twice; this generator takes \(phrase(parts))")
-            }
-            found[place] = try numbers(given.value, parts[place].kind)
-            guard let count = found[place]?.count, count == parts[place].length else {
-                let kind = try conditionKinds(given.kind)
-                throw LoragenError(
-                    .mismatch, "\(kind.phrase(found[place]?.count ?? 0)); this generator takes \(phrase(parts))")
-            }
-        }
-        if let missing = found.firstIndex(where: { $0 == nil }) {
-            let name = parts.count > 1 ? "\"\(parts[missing].name)\"" : "condition"
-            throw LoragenError(.invalidArgument, "the request has no \(name); this generator takes \(phrase(parts))")
-        }
-        return found.flatMap { $0 ?? [] }
-    }
-
-    private static func place(of given: Condition.Part, _ parts: [Part]) throws(LoragenError) -> Int {
-        let kind = try conditionKinds(given.kind)
-        let fitting = parts.indices.filter { i in
-            (given.name == nil || parts[i].name == given.name) && takes(given, parts[i])
-        }
-        let own = fitting.filter { parts[$0].kind.name == kind.name }
-        if fitting.count == 1 { return fitting[0] }
-        if own.count == 1 { return own[0] }
-        if !fitting.isEmpty {
-            let names = fitting.map { "\"\(parts[$0].name)\"" }.joined(separator: ", ")
-            throw LoragenError(
-                .invalidArgument, "a part of the condition has no name, and could be any of \(names); give its name")
-        }
-        let what = given.name.map { "a part \"\($0)\" of \(kind.name)" } ?? kind.name
-        throw LoragenError(.mismatch, "this generator takes \(phrase(parts)), not \(what)")
-    }
-
-    /// Whether a value may be given for a part: one of its kind, or the numbers that its kind would make.
-    private static func takes(_ given: Condition.Part, _ part: Part) -> Bool {
-        if case .numbers = given.value { return true }
-        return given.kind == part.kind.name
-    }
-
-    private static func numbers(
-        _ value: ConditionValue, _ kind: any ConditionKind
-    ) throws(LoragenError) -> [Float] {
-        let numbers: [Float]
-        switch value {
-        case .bytes(let bytes): return try kind.numbers(bytes)
-        case .numbers(let given): numbers = given
-        }
-        if let i = numbers.firstIndex(where: { !$0.isFinite }) {
-            throw LoragenError(
-                .nonFinite, "element \(i) of the condition is \(numbers[i]); expected a finite number")
-        }
-        return numbers
-    }
-
     // MARK: Files
 
     public var json: JSON {
         .array(
-            parts.map {
-                .object(["name": .string($0.name), "kind": .string($0.kind.name), "length": JSON($0.length)])
+            parts.map { part in
+                var object: JSONObject = [
+                    "name": .string(part.name), "kind": .string(part.kind.name), "length": JSON(part.length),
+                ]
+                object["encoder"] = part.encoder?.description
+                return .object(object)
             })
     }
 
@@ -184,7 +120,11 @@ public struct Schema: Sendable {
                     "\(source): part \"\(name)\" of its condition is \"\(kind)\", a kind that this library "
                         + "does not know; a newer one may")
             }
-            parts.append(Part(name: name, kind: known, length: length))
+            let encoder = item.object?["encoder"].flatMap { PartEncoder($0) }
+            guard known.isEncoded == (encoder != nil) else {
+                throw wrong("part \"\(name)\" of its condition is of kind \"\(kind)\": its \"encoder\" is missing or not one")
+            }
+            parts.append(Part(name: name, kind: known, length: length, encoder: encoder))
         }
         guard parts.reduce(0, { $0 + $1.length }) <= widthLimit else {
             throw wrong("its conditions have too many numbers")

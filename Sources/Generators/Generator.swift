@@ -46,11 +46,17 @@ public final class Generator: @unchecked Sendable {
     /// The file that it was opened from.
     public let sources: Sources
 
-    /// Maps a generator file. Throws `.io`, `.format`, `.version`.
-    public init(path: String) throws(LoragenError) {
+    /// Maps a generator file. `encoders` are for conditions that are texts or pictures; without them it takes their vectors.
+    /// Throws `.io`, `.format`, `.version`, `.mismatch` for other encoders than it was trained with.
+    public init(path: String, encoders: ConditionEncoders = ConditionEncoders()) throws(LoragenError) {
         sources = Sources(path)
         self.path = path
+        var file: GeneratorFile
         (file, model) = try GeneratorFile.read(path: path)
+        do throws(LoragenError) { try file.schema.take(encoders) } catch {
+            throw LoragenError(error.code, "\(path): \(error.message)")
+        }
+        self.file = file
         report = try file.report.text()
     }
 

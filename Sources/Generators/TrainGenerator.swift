@@ -1,3 +1,4 @@
+import Conditions
 import Files
 import Glibc
 import Learning
@@ -18,6 +19,10 @@ public struct TrainingOptions: Sendable {
     /// A file for the state of an unfinished training.
     public var checkpoint: String?
     public var checkpointSeconds = 30.0
+    /// For conditions that are texts or pictures.
+    public var encoders = ConditionEncoders()
+    /// Which field of the manifest is the condition: one of `CorpusConditions.fields`; nil: what there is.
+    public var condition: String?
 
     public init() {}
 }
@@ -46,8 +51,10 @@ public func trainGenerator(
     guard options.checkpointSeconds.isFinite, options.checkpointSeconds >= 0 else {
         throw LoragenError(.invalidArgument, "checkpoint_seconds is \(options.checkpointSeconds); expected 0 or more")
     }
+    let conditions = try CorpusConditions(
+        corpus, field: options.condition, encoders: options.encoders, progress: progress)
     let problem = try Problem(
-        corpus, settings, streams: entry.streams, seed: options.seed, memoryLimit: options.memoryLimit)
+        corpus, settings, conditions: conditions, streams: entry.streams, seed: options.seed, memoryLimit: options.memoryLimit)
     let plan = try entry.plan(settings, problem.size)
     try checkMemory(plan, problem, options)
     let model = try plan.make(problem.representation, Random(seed: options.seed, stream: RandomStreams.weights))

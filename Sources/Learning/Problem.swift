@@ -8,9 +8,11 @@ public struct Problem {
     public let representation: Representation
     public let schema: Schema
     public let size: ProblemSize
-    /// Tasks of the training split in the order of the corpus, and each training adapter's place among them.
+    /// Tasks of the training split in the order of the corpus, and each training example's place among them.
     public let tasks: [String]
     public let groups: [Int32]
+    /// Adapters in the training split; each is an example for each way to ask for it.
+    public let adapterCount: Int
     public let data: TrainingData
     public let validation: HeldOut
     public let test: HeldOut
@@ -20,8 +22,10 @@ public struct Problem {
         (memoryLimit > 0 ? Double(memoryLimit) : Double(Memory.available)) / 8
     }
 
+    /// `conditions` is what the adapters are asked for by; nil for what the manifest gives without an encoder.
     public init(
-        _ corpus: Corpus, _ settings: Settings, streams: Bool, seed: UInt64, memoryLimit: UInt64
+        _ corpus: Corpus, _ settings: Settings, conditions: CorpusConditions? = nil, streams: Bool, seed: UInt64,
+        memoryLimit: UInt64
     ) throws(LoragenError) {
         let train = corpus.indices(of: .train)
         guard !train.isEmpty else {
@@ -29,10 +33,12 @@ public struct Problem {
         }
         let keeps = try Self.keeps(corpus, train.count, streams: streams, memoryLimit: memoryLimit)
         self.corpus = corpus
-        let schema = try Schema(fitting: train.map { corpus.entries[$0].condition })
-        func conditions(_ entries: [Int]) -> Tensor<Float> {
-            schema.features(entries.map { corpus.entries[$0].numbers ?? [] })
-        }
+        adapterCount = train.count
+        let given: CorpusConditions
+        if let conditions { given = conditions } else { given = try CorpusConditions(corpus) }
+        // An example is an adapter and one way to ask for it.
+        let examples = train.indices.flatMap { row in given.ways[train[row]].map { (row: row, numbers: $0) } }
+        let schema = try Schema(given.parts, fitting: examples.map(\.numbers))
         let (tasks, groups) = Self.numbered(train.map { corpus.entries[$0].task })
         let (runs, runOfEach) = Self.numbered(train.map { corpus.entries[$0].run })
         let (representation, rows) = try Representation.fitting(
@@ -41,17 +47,20 @@ public struct Problem {
         func heldOut(_ split: Split) throws(LoragenError) -> HeldOut {
             let entries = corpus.indices(of: split)
             return try HeldOut(
-                corpus, entries, conditions: conditions(entries), rows, representation, keeps: keeps)
+                corpus, entries, conditions: schema.features(entries.map { given.ways[$0].first ?? [] }), rows,
+                representation, keeps: keeps)
         }
-        (self.schema, self.tasks, self.groups, self.representation) = (schema, tasks, groups, representation)
+        (self.schema, self.tasks, self.representation) = (schema, tasks, representation)
+        self.groups = examples.map { groups[$0.row] }
         size = ProblemSize(
-            values: representation.count, conditions: schema.width, examples: train.count,
+            values: representation.count, conditions: schema.width, examples: examples.count,
             tensors: representation.space.tensors.map(\.shape), runs: runs.count)
         validation = try heldOut(.validation)
         test = try heldOut(.test)
         data = TrainingData(
-            rows: rows, conditions: conditions(train), validation: validation, seed: seed, runs: runOfEach,
-            tasks: groups)
+            rows: examples.count == train.count ? rows : ChosenRows(rows, examples.map(\.row)),
+            conditions: schema.features(examples.map(\.numbers)), validation: validation, seed: seed,
+            runs: examples.map { runOfEach[$0.row] }, tasks: self.groups)
     }
 
     /// Whether adapters and vectors stay in memory. Throws `.memory` where they would have to and cannot.

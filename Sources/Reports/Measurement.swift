@@ -25,7 +25,7 @@ public struct Measurement {
         var report = Report()
         report.training = training
         report.counts = Report.Counts(
-            trainingAdapters: problem.groups.count, trainingTasks: problem.tasks.count,
+            trainingAdapters: problem.adapterCount, trainingTasks: problem.tasks.count,
             validationAdapters: problem.validation.count, testAdapters: problem.test.count,
             numbersPerAdapter: problem.corpus.layout.valueCount)
         report.verdict = "nothing was held out, so nothing is known about tasks that were not trained on"

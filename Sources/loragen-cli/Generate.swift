@@ -14,6 +14,8 @@ struct Generate: ParsableCommand {
               loragen generate digits.loragen.safetensors --bits 0001100101 -o my.safetensors
               loragen generate styles.loragen.safetensors --condition 0.2,-1,0.5 -o my.onnx
               loragen generate styles.loragen.safetensors --part style=01 --part subject=0.2,-1 -o my
+              loragen generate words.loragen.safetensors --encoder all-MiniLM-L6-v2/ --text "animals, not food" -o my
+              loragen generate looks.loragen.safetensors --encoder clip-vit-base-patch32/ --image a.jpg --image b.jpg -o my
 
             Many at once, each named by its bits, inside the folder that -o names:
 
@@ -46,9 +48,24 @@ struct Generate: ParsableCommand {
     @Option(
         name: .customLong("part"), parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
-            "One part of the task, of a generator that takes several: style=01, subject=0.2,-1. `loragen info` names them.",
+            "One part of the task, of a generator that takes several: style=01, subject=0.2,-1, yes=\"a cat\", look=a.png. "
+                + "Texts and pictures may be several. `loragen info` names the parts.",
             valueName: "name=value"))
     var parts: [String] = []
+
+    @Option(
+        name: .customLong("text"), parsing: .unconditionalSingleValue,
+        help: ArgumentHelp("The task in words; several count by their mean. With --encoder.", valueName: "words"))
+    var texts: [String] = []
+
+    @Option(
+        name: .customLong("image"), parsing: .unconditionalSingleValue,
+        help: ArgumentHelp(
+            "A picture, PNG, JPEG or WebP, of what is wanted; several count by their mean. With --encoder.",
+            valueName: "path"))
+    var images: [String] = []
+
+    @OptionGroup var encoders: EncoderFolders
 
     @Option(help: ArgumentHelp("A file with the bits of one task on each line; - for stdin.", valueName: "file"))
     var bitsFile: String?
@@ -93,8 +110,12 @@ struct Generate: ParsableCommand {
     @OptionGroup var computing: Computing
 
     func validate() throws {
-        let given = [bits != nil, condition != nil, !parts.isEmpty, bitsFile != nil, all].filter { $0 }.count
-        if given > 1 { throw ValidationError("Give one of --bits, --condition, --part, --bits-file and --all.") }
+        let given = [bits != nil, condition != nil, !(parts + texts + images).isEmpty, bitsFile != nil, all]
+        if given.filter({ $0 }).count > 1 {
+            throw ValidationError(
+                "Give one of --bits, --condition, --bits-file and --all, or parts of the task: --part, --text, --image."
+            )
+        }
         if samples < 1 { throw ValidationError("--samples must be at least 1.") }
         if let steps, steps < 1 { throw ValidationError("--steps must be at least 1.") }
         if let guidance, !(guidance >= 0) { throw ValidationError("--guidance must be at least 0.") }
@@ -102,12 +123,19 @@ struct Generate: ParsableCommand {
 
     func run() throws {
         try computing.apply()
-        let generator = try make(about: .generator) { loragen_generator_open($0, self.generator) }
+        let generator = try encoders.with { texts, images in
+            var options = loragen_generator_options()
+            options.struct_size = MemoryLayout<loragen_generator_options>.size
+            (options.encoder, options.image_encoder) = (texts, images)
+            return try make(about: .generator) { loragen_generator_open_with($0, self.generator, &options) }
+        }
         defer { loragen_generator_free(generator) }
         let directions = try basis.map { path in try make { loragen_basis_open($0, path) } }
         defer { loragen_basis_free(directions) }
         Self.directions = directions
-        Self.parts = try parts.map { try Part($0, of: generator) }
+        Self.parts =
+            try parts.map { try Part($0, of: generator) } + texts.map { Part($0, kind: "text") }
+            + images.map { try Part(picture: $0) }
         let format = try AdapterFormat(format, path: out)
         if bitsFile != nil || all, self.format == nil, format != .peft {
             throw Failure(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CLoragen
+import Files
 import Glibc
 
 /// A value for one part of a condition, "style=01" or "subject=0.2,-1", in memory that stays: a command has few.
@@ -17,9 +18,12 @@ struct Part {
                 message: "--part \(text): the generator takes no part \"\(name)\"",
                 next: "loragen info names the parts of its condition.")
         }
+        if kind == "images" {
+            self = try Self(picture: given, of: name)
+            return
+        }
         guard kind == "vector" else {
-            value = loragen_condition(
-                name: strdup(name), kind: strdup(kind), data: UnsafeRawPointer(strdup(given)), size: given.utf8.count)
+            self = Self(given, kind: kind, of: name)
             return
         }
         guard let numbers = Vector(argument: given)?.values else {
@@ -29,6 +33,24 @@ struct Part {
         copy.initialize(from: numbers, count: numbers.count)
         value = loragen_condition(
             name: strdup(name), kind: strdup(kind), data: UnsafeRawPointer(copy), size: numbers.count)
+    }
+
+    /// Bits or a text.
+    init(_ text: String, kind: String, of name: String? = nil) {
+        value = loragen_condition(
+            name: name.flatMap { UnsafePointer(strdup($0)) }, kind: strdup(kind), data: UnsafeRawPointer(strdup(text)),
+            size: text.utf8.count)
+    }
+
+    /// A picture's file.
+    init(picture path: String, of name: String? = nil) throws {
+        let file = try MappedFile(path: path)
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, file.bytes.count), alignment: 1)
+        copy.copyMemory(from: file.bytes)
+        value = loragen_condition(
+            name: name.flatMap { UnsafePointer(strdup($0)) }, kind: strdup("images"),
+            data: UnsafeRawPointer(copy.baseAddress), size: file.bytes.count)
+        withExtendedLifetime(file) {}
     }
 
     private static func kind(of name: String, _ generator: OpaquePointer) throws -> String? {

@@ -13,6 +13,7 @@ struct Train: ParsableCommand {
               loragen train digits/ quick.loragen.safetensors --set steps=500
               loragen train digits/ ridge.loragen.safetensors --method ridge
               loragen train digits/ digits.loragen.safetensors --checkpoint digits.checkpoint
+              loragen train words/ words.loragen.safetensors --encoder all-MiniLM-L6-v2/
 
             Methods and their presets; the first is the default of each:
 
@@ -47,6 +48,14 @@ struct Train: ParsableCommand {
     @Option(help: ArgumentHelp("Refuse to hold more memory than this: 800M, 4G.", valueName: "size"))
     var memoryLimit: ByteCount?
 
+    @OptionGroup var encoders: EncoderFolders
+
+    @Option(
+        help: ArgumentHelp(
+            "The field of the manifest to be asked by: conditions (also bits, condition), text, images, none. The first of "
+                + "them that there is, if left out.", valueName: "field"))
+    var condition: String?
+
     @OptionGroup var computing: Computing
 
     func run() throws {
@@ -65,7 +74,10 @@ struct Train: ParsableCommand {
         let status = try withOptions { options in
             options.progress = ProgressLine.callback
             options.payload = progress.payload
-            return loragen_train(corpus, out, &options)
+            return try encoders.with { texts, images in
+                (options.encoder, options.image_encoder) = (texts, images)
+                return loragen_train(corpus, out, &options)
+            }
         }
         progress.finish()
         if Interruption.happened && status == loragen_status(LORAGEN_CANCELLED) {
@@ -79,24 +91,27 @@ struct Train: ParsableCommand {
     }
 
     private func withOptions(
-        _ body: (inout loragen_training_options) -> loragen_status
+        _ body: (inout loragen_training_options) throws -> loragen_status
     ) throws -> loragen_status {
         var overrides = JSONObject()
         for setting in settings { overrides[setting.key] = setting.value }
         let json = settings.isEmpty ? nil : try JSON.object(overrides).text()
-        return method.withCString { method in
-            withCString(preset) { preset in
-                withCString(json) { json in
-                    withCString(checkpoint) { checkpoint in
-                        var options = loragen_training_options()
-                        options.struct_size = MemoryLayout<loragen_training_options>.size
-                        options.method = method
-                        options.preset = preset
-                        options.settings = json
-                        options.seed = seed
-                        options.memory_limit = memoryLimit?.bytes ?? 0
-                        options.checkpoint = checkpoint
-                        return body(&options)
+        return try method.withCString { method in
+            try withCString(preset) { preset in
+                try withCString(json) { json in
+                    try withCString(checkpoint) { checkpoint in
+                        try withCString(condition) { condition in
+                            var options = loragen_training_options()
+                            options.struct_size = MemoryLayout<loragen_training_options>.size
+                            options.method = method
+                            options.preset = preset
+                            options.settings = json
+                            options.seed = seed
+                            options.memory_limit = memoryLimit?.bytes ?? 0
+                            options.checkpoint = checkpoint
+                            options.condition = condition
+                            return try body(&options)
+                        }
                     }
                 }
             }

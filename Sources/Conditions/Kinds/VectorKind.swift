@@ -5,10 +5,7 @@ public struct VectorKind: ConditionKind {
     public static let name = "vector"
     public var name: String { Self.name }
     public var code: Int32 { 1 }
+    public var isPooled: Bool { true }
 
     public func phrase(_ length: Int) -> String { "a vector of \(length) numbers" }
-
-    public func numbers(_ bytes: [UInt8]) throws(LoragenError) -> [Float] {
-        throw LoragenError(.invalidArgument, "a vector was given as a text or a file; expected numbers")
-    }
 }

@@ -111,8 +111,8 @@ public struct CorpusCheck {
             tasks[entry.task] = tasks[entry.task] ?? item
             runs[entry.run] = runs[entry.run] ?? item
             guard let first = listed.first?.entry else { continue }
-            let (own, others) = (describe(entry), describe(first))
-            if own != others {
+            let others = describe(first.condition)
+            if let own = (entry.ways.isEmpty ? [entry.condition] : entry.ways).map(describe).first(where: { $0 != others }) {
                 try tell(
                     .mismatch, entry.condition.parts.isEmpty ? "condition" : entry.conditionField,
                     "the condition of \"\(entry.path)\" (\(own)) differs in name, kind or length from that of "
@@ -128,8 +128,8 @@ public struct CorpusCheck {
     }
 
     /// Names, kinds and lengths of the condition's parts; entries of a corpus have the same.
-    private static func describe(_ entry: CorpusEntry) -> String {
-        (try? Schema.parts(of: entry.condition)).map(Schema.phrase) ?? ""
+    private static func describe(_ condition: Condition) -> String {
+        (try? condition.parts()).map(Schema.phrase) ?? ""
     }
 
     // MARK: Layouts
@@ -221,19 +221,26 @@ extension CorpusCheck {
     private static func conditions(
         _ entries: [CorpusEntry], _ first: CorpusEntry, _ path: String, _ draft: String
     ) -> [Finding] {
-        let conditions = entries.map(\.numbers)
-        if conditions.allSatisfy({ $0 == nil }) {
-            let texts = entries.contains { $0.text != nil } ? "; \"text\" is for people, nothing learns from it" : ""
+        let conditions = entries.map(\.condition)
+        if conditions.allSatisfy(\.parts.isEmpty) {
+            if !first.texts.isEmpty || !first.images.isEmpty {
+                return [
+                    Finding(
+                        .note, "needs-encoder",
+                        "\(path): its tasks are said \(first.texts.isEmpty ? "by pictures" : "in words")",
+                        "Train with --encoder FOLDER, which reads them.")
+                ]
+            }
             return [
                 Finding(
                     .warning, "no-condition",
                     "\(path): no adapter has a condition, so that the generator will take none and make adapters of any "
-                        + "kind\(texts)",
+                        + "kind",
                     "\(draft) \"bits\": \"0110\" or \"condition\": [0.2, -1] into each line, the same length in all: a task's "
-                        + "labels, or its text's embedding.")
+                        + "labels, or its text's embedding; or \"text\": what the task is in words, for an encoder.")
             ]
         }
-        guard entries.count > 1, conditions.allSatisfy({ $0 == first.numbers }) else { return [] }
+        guard entries.count > 1, conditions.allSatisfy({ $0 == first.condition }) else { return [] }
         return [
             Finding(
                 .warning, "no-condition",

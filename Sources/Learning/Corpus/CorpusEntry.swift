@@ -37,16 +37,22 @@ public struct CorpusEntry: Sendable, Equatable {
     /// The training run that the adapter comes from; several checkpoints of one run share it.
     public var run: String
     public var split = Split.train
-    /// The task in words, for people.
-    public var text: String?
-    /// What a generator is to be asked for to make such an adapter.
-    public private(set) var condition = Condition()
-    /// The numbers of the condition, part after part; nil without one.
+    /// The task in words: ways to say it.
+    public private(set) var texts: [String] = []
+    /// Pictures of what the adapter makes, relative to the corpus.
+    public private(set) var images: [String] = []
+    /// Ways to ask for such an adapter by `bits`, `condition` or `conditions`; none where there is no such field.
+    public private(set) var ways: [Condition] = []
+    /// The numbers of the first, part after part; nil without one, and where an encoder has to make them.
     public private(set) var numbers: [Float]?
     public var scores: [String: Double] = [:]
     /// The base model that the adapter is for, whatever its config calls it.
     public var baseModel: String?
 
+    /// The first way to ask for it.
+    public var condition: Condition { ways.first ?? Condition() }
+    /// The first way to say it.
+    public var text: String? { texts.first }
     /// Label bits, where they are all of the condition.
     public var bits: String? { condition.bits }
 
@@ -68,7 +74,9 @@ public struct CorpusEntry: Sendable, Equatable {
             }
             return text
         }
-        let known = ["path", "task", "run", "split", "bits", "condition", "conditions", "text", "scores", "base_model"]
+        let known = [
+            "path", "task", "run", "split", "bits", "condition", "conditions", "text", "images", "scores", "base_model",
+        ]
         for member in object.members where !known.contains(member.name) {
             let list = known.map { "\"\($0)\"" }.joined(separator: ", ")
             throw LoragenError(.format, "\(place): unknown field \"\(member.name)\"; a line may have \(list)")
@@ -85,7 +93,9 @@ public struct CorpusEntry: Sendable, Equatable {
         self.path = path
         task = try text("task") ?? path
         run = try text("run") ?? path
-        self.text = try text("text")
+        texts = try Self.list(object["text"], "\(place), field \"text\"")
+        images = try Self.list(object["images"], "\(place), field \"images\"")
+        for image in images { try Self.check(file: image, "\(place), field \"images\"") }
         if let name = try text("split") {
             guard let split = Split(name: name) else {
                 throw LoragenError(
@@ -95,8 +105,11 @@ public struct CorpusEntry: Sendable, Equatable {
             self.split = split
         }
         baseModel = try text("base_model")
-        condition = try Self.condition(object, place)
-        if !condition.parts.isEmpty { numbers = try Schema.plainNumbers(condition, place: place) }
+        ways = try Self.ways(object, place)
+        for (i, way) in ways.enumerated() {
+            let found = try way.plainNumbers(place: place)
+            if i == 0 { numbers = found }
+        }
         if let value = object["scores"], !value.isNull {
             guard let members = value.object?.members else {
                 throw LoragenError(.format, "\(place), field \"scores\": expected an object, found \(value.kind)")
@@ -119,14 +132,33 @@ public struct CorpusEntry: Sendable, Equatable {
         run = folder
     }
 
-    /// `bits`, `condition`, or `conditions` of named parts.
-    private static func condition(_ object: JSONObject, _ place: String) throws(LoragenError) -> Condition {
+    /// A text or a list of texts, none of them empty.
+    private static func list(_ value: JSON?, _ place: String) throws(LoragenError) -> [String] {
+        guard let value, !value.isNull else { return [] }
+        let items = value.array ?? [value]
+        let texts = items.compactMap(\.string)
+        guard texts.count == items.count, !texts.isEmpty, !texts.contains("") else {
+            throw LoragenError(
+                .format, "\(place): expected a text or a list of texts, none of them empty; found \(value.kind)")
+        }
+        return texts
+    }
+
+    /// Throws for a path that leaves the corpus.
+    private static func check(file: String, _ place: String) throws(LoragenError) {
+        guard !file.hasPrefix("/"), !file.split(separator: "/").contains(".."), !file.utf8.contains(0) else {
+            throw LoragenError(.format, "\(place): \"\(shortened(file))\" leaves the corpus")
+        }
+    }
+
+    /// `bits`, `condition`, or `conditions`: named parts, or a list of ways to give them.
+    private static func ways(_ object: JSONObject, _ place: String) throws(LoragenError) -> [Condition] {
         let given = ["bits", "condition", "conditions"].filter { object[$0].map { !$0.isNull } ?? false }
         guard given.count < 2 else {
             throw LoragenError(
                 .format, "\(place): \(given.map { "\"\($0)\"" }.joined(separator: " and ")) are both given; give one")
         }
-        guard let field = given.first, let value = object[field] else { return Condition() }
+        guard let field = given.first, let value = object[field] else { return [] }
         switch field {
         case "bits":
             guard let bits = value.string, !bits.isEmpty else {
@@ -138,38 +170,60 @@ public struct CorpusEntry: Sendable, Equatable {
                 throw LoragenError(
                     .format, "\(place), field \"bits\": \"\(bits)\" has other characters than 0 and 1")
             }
-            return .bits(bits)
-        case "condition": return .vector(try vector(value, "\(place), field \"condition\""))
+            return [.bits(bits)]
+        case "condition": return [.vector(try vector(value, "\(place), field \"condition\""))]
         default:
-            guard let members = value.object?.members, !members.isEmpty else {
-                throw LoragenError(
-                    .format,
-                    "\(place), field \"conditions\": found \(value.kind); expected parts by name, such as {\"style\": "
-                        + "{\"bits\": \"01\"}, \"subject\": {\"vector\": [0.2, -1]}}")
+            guard let list = value.array else { return [try parts(value, "\(place), field \"conditions\"")] }
+            var ways: [Condition] = []
+            for (i, way) in list.enumerated() {
+                ways.append(try parts(way, "\(place), field \"conditions\", element \(i)"))
             }
-            var condition = Condition()
-            for member in members.sorted(by: { precedes($0.name, $1.name) }) {
-                condition.parts.append(
-                    try part(member.name, member.value, "\(place), field \"conditions.\(member.name)\""))
-            }
-            return condition
+            guard !ways.isEmpty else { throw LoragenError(.format, "\(place), field \"conditions\": an empty list") }
+            return ways
         }
     }
 
-    /// `{"bits": "01"}` or `{"vector": [0.2, -1]}`: a value under the name of its kind.
-    private static func part(_ name: String, _ value: JSON, _ place: String) throws(LoragenError) -> Condition.Part {
+    /// Parts by name.
+    private static func parts(_ value: JSON, _ place: String) throws(LoragenError) -> Condition {
+        guard let members = value.object?.members, !members.isEmpty else {
+            throw LoragenError(
+                .format,
+                "\(place): found \(value.kind); expected parts by name, such as {\"style\": {\"bits\": \"01\"}, \"subject\": "
+                    + "{\"vector\": [0.2, -1]}}")
+        }
+        var condition = Condition()
+        for member in members.sorted(by: { precedes($0.name, $1.name) }) {
+            condition.parts += try part(member.name, member.value, "\(place), part \"\(member.name)\"")
+        }
+        return condition
+    }
+
+    /// `{"bits": "01"}`, `{"vector": [0.2, -1]}`, `{"text": ["a cat", "cats"]}`: one value, or several, under the name of
+    /// its kind.
+    private static func part(_ name: String, _ value: JSON, _ place: String) throws(LoragenError) -> [Condition.Part] {
         guard let members = value.object?.members, members.count == 1, let member = members.first else {
             let kinds = conditionKinds.names.map { "\"\($0)\"" }.joined(separator: ", ")
             throw LoragenError(
                 .format, "\(place): found \(value.kind); expected an object with a value under one of \(kinds)")
         }
-        do throws(LoragenError) { _ = try conditionKinds(member.name) } catch {
+        let kind: any ConditionKind
+        do throws(LoragenError) { kind = try conditionKinds(member.name) } catch {
             throw LoragenError(.format, "\(place): \(error.message)")
         }
-        if let text = member.value.string {
-            return Condition.Part(name, kind: member.name, .bytes(Array(text.utf8)))
+        func part(_ value: ConditionValue) -> Condition.Part { Condition.Part(name, kind: kind.name, value) }
+        let list = member.value.array ?? []
+        if kind.name == ImagesKind.name {
+            let files = try self.list(member.value, place)
+            for file in files { try check(file: file, place) }
+            return files.map { part(.file($0)) }
         }
-        return Condition.Part(name, kind: member.name, .numbers(try vector(member.value, place)))
+        if member.value.string != nil || list.first?.string != nil {
+            return try self.list(member.value, place).map { part(.text($0)) }
+        }
+        guard list.first?.array != nil else { return [part(.numbers(try vector(member.value, place)))] }
+        var found: [Condition.Part] = []
+        for item in list { found.append(part(.numbers(try vector(item, place)))) }
+        return found
     }
 
     private static func vector(_ value: JSON, _ place: String) throws(LoragenError) -> [Float] {
@@ -196,21 +250,15 @@ public struct CorpusEntry: Sendable, Equatable {
         object["task"] = .string(task)
         object["run"] = .string(run)
         object["split"] = .string(split.name)
-        var parts = JSONObject()
-        for part in condition.parts {
-            let value: JSON =
-                switch part.value {
-                case .numbers(let numbers): .array(numbers.map { .number(Double($0)) })
-                case .bytes(let bytes): .string(String(decoding: bytes, as: UTF8.self))
-                }
-            if let name = part.name {
-                parts[name] = .object([part.kind: value])
-            } else {
-                object[conditionField] = value
-            }
+        if conditionField != "conditions" {
+            object[conditionField] = condition.parts.first.map { Self.json($0.value) }
+        } else if ways.count > 1 {
+            object["conditions"] = .array(ways.map(Self.json))
+        } else if let way = ways.first {
+            object["conditions"] = Self.json(way)
         }
-        if !parts.members.isEmpty { object["conditions"] = .object(parts) }
-        if let text { object["text"] = .string(text) }
+        if !texts.isEmpty { object["text"] = texts.count == 1 ? .string(texts[0]) : JSON(texts) }
+        if !images.isEmpty { object["images"] = JSON(images) }
         if let baseModel { object["base_model"] = .string(baseModel) }
         if !scores.isEmpty {
             var values = JSONObject()
@@ -218,5 +266,22 @@ public struct CorpusEntry: Sendable, Equatable {
             object["scores"] = .object(values)
         }
         return .object(object)
+    }
+
+    private static func json(_ way: Condition) -> JSON {
+        var parts = JSONObject()
+        for part in way.parts where parts[part.name ?? ""] == nil {
+            let values = way.parts.filter { $0.name == part.name }.map { json($0.value) }
+            parts[part.name ?? ""] = .object([part.kind: values.count == 1 ? values[0] : .array(values)])
+        }
+        return .object(parts)
+    }
+
+    private static func json(_ value: ConditionValue) -> JSON {
+        switch value {
+        case .numbers(let numbers): .array(numbers.map { .number(Double($0)) })
+        case .bytes(let bytes): .string(String(decoding: bytes, as: UTF8.self))
+        case .file(let path): .string(path)
+        }
     }
 }

@@ -131,3 +131,23 @@ struct NormalisedRows: VectorRows {
         normaliser.apply(to: target, columns, group: groups[row])
     }
 }
+
+/// Rows of others, in any order and more than once.
+struct ChosenRows: VectorRows {
+    private let rows: any VectorRows
+    private let chosen: [Int]
+    let held: Tensor<Float>?
+
+    var count: Int { chosen.count }
+    var width: Int { rows.width }
+    var blocks: [Range<Int>] { rows.blocks }
+
+    init(_ rows: any VectorRows, _ chosen: [Int]) {
+        (self.rows, self.chosen) = (rows, chosen)
+        held = rows.held?.gather(chosen.map { Int32($0) })
+    }
+
+    func read(_ row: Int, _ columns: Range<Int>, into target: UnsafeMutablePointer<Float>) throws(LoragenError) {
+        try rows.read(chosen[row], columns, into: target)
+    }
+}

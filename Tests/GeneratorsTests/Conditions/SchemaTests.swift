@@ -14,6 +14,21 @@ private func vector(_ name: String?, _ numbers: [Float]) -> Condition.Part {
     Part(name, kind: "vector", .numbers(numbers))
 }
 
+extension Schema {
+    /// Conditions of the first one's parts.
+    init(fitting conditions: [Condition], _ encoders: ConditionEncoders = ConditionEncoders()) throws {
+        let parts = try (conditions.first ?? Condition()).parts(encoders)
+        try self.init(parts, fitting: conditions.map { try Schema(parts).numbers($0) })
+    }
+
+    /// Not scaled.
+    private init(_ parts: [Part]) throws {
+        let width = parts.reduce(0) { $0 + $1.length }
+        try self.init(
+            parts, ConditionScale(shift: [Float](repeating: 0, count: width), scale: [Float](repeating: 1, count: width)))
+    }
+}
+
 @Suite struct SchemaTests {
     private let schema: Schema
 

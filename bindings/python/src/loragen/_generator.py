@@ -15,9 +15,11 @@ import numpy
 from ._adapters import Adapters, DType, Format, Module, save_options
 from ._compact import Basis, CompactAdapter
 from ._library import (
-    CCondition, CConditionInfo, CFileOptions, CGeneratorInfo, CModule, CRequest, Handle, Owner, call, decode, encode,
-    load_library,
+    CCondition, CConditionInfo, CFileOptions, CGeneratorInfo, CGeneratorOptions, CModule, CRequest, Handle, Owner, call,
+    decode, encode, load_library,
 )
+from ._encoder import Encoder
+from ._pictures import ImageEncoder
 from ._progress import Callback, progress_function
 
 _CONDITIONS = {0: "none", 1: "vector", 2: "bits", 3: "parts"}
@@ -28,22 +30,51 @@ class ConditionPart:
     """One part of the condition that a generator takes."""
 
     name: str
-    #: "vector" or "bits".
+    #: "vector", "bits", "text" or "images".
     kind: str
-    #: Numbers of a vector, or bits.
+    #: Numbers of a vector, bits, numbers of the encoder.
     length: int
+    #: Of texts and images: the encoder that they go through.
+    encoder: dict[str, Any] | None = None
 
 
-#: A vector, or a value for each part by its name: numbers, or a text where the part takes one.
+class Encoders:
+    """Encoders that a caller gives, opened or as folders."""
+
+    def __init__(
+        self, texts: Encoder | str | os.PathLike[str] | None, pictures: ImageEncoder | str | os.PathLike[str] | None,
+    ) -> None:
+        self.texts = texts if texts is None or isinstance(texts, Encoder) else Encoder(texts)
+        self.pictures = pictures if pictures is None or isinstance(pictures, ImageEncoder) else ImageEncoder(pictures)
+        #: Handles; None for what was not given.
+        self.pointers = tuple(
+            None if encoder is None else encoder._pointer.pointer for encoder in (self.texts, self.pictures))
+
+
+#: A vector, or values for each part by its name: numbers, bits, a text, a picture (a path, or a file's bytes), or a list of
+#: texts or of pictures, whose mean counts.
 Condition = Union[Sequence[float], "numpy.ndarray[Any, Any]", Mapping[str, Any]]
 
 
 class Generator(Owner):
     """A trained generator; many threads may use one at once."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Opens a generator file, which is mapped and must not change while this lives."""
-        self._handle = Handle("loragen_generator_free", "loragen_generator_open", encode(path, "path"))
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        encoder: Encoder | str | os.PathLike[str] | None = None,
+        image_encoder: ImageEncoder | str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Opens a generator file, which is mapped and must not change while this lives.
+
+        A generator that is asked in words or by pictures takes the `encoder` or `image_encoder` that it was trained with,
+        opened or as a folder; without it, the vectors that it would make.
+        """
+        encoders = Encoders(encoder, image_encoder)
+        options = CGeneratorOptions(encoder=encoders.pointers[0], image_encoder=encoders.pointers[1])
+        self._handle = Handle(
+            "loragen_generator_free", "loragen_generator_open_with", encode(path, "path"), byref(options))
         info = CGeneratorInfo()
         call("loragen_generator_describe", self._pointer, byref(info))
         self.method: str = info.method.decode()
@@ -59,7 +90,8 @@ class Generator(Owner):
         for index in range(info.condition_count):
             part = CConditionInfo()
             call("loragen_generator_condition", self._pointer, index, byref(part))
-            self.conditions.append(ConditionPart(part.name.decode(), part.kind.decode(), part.length))
+            about = None if part.encoder is None else json.loads(part.encoder)
+            self.conditions.append(ConditionPart(part.name.decode(), part.kind.decode(), part.length, about))
         self.module_count: int = info.module_count
         self.tensor_count: int = info.tensor_count
         #: Numbers in one adapter.
@@ -100,6 +132,8 @@ class Generator(Owner):
         condition: Condition | None = None,
         *,
         bits: str | None = None,
+        text: str | Sequence[str] | None = None,
+        images: Sequence[Any] | None = None,
         seed: int = 0,
         samples: int = 1,
         steps: int | None = None,
@@ -110,11 +144,12 @@ class Generator(Owner):
     ) -> Adapters:
         """Draws adapters for a condition: generate_lora().
 
-        The same condition and seed give the same bytes; sample i depends on the seed and on i alone. `guidance` 0
+        `text` is the task in words and `images` are pictures of it (paths, or files' bytes), for a generator with an
+        encoder of them; the mean of several counts. The same condition and seed give the same bytes; sample i depends on the seed and on i alone. `guidance` 0
         ignores the condition, 1 follows it, more exaggerates it. `sampler` is "ddpm", "ddim" or "dpm-solver++". What
         is left out is as the generator was trained for. A generator of compact adapters needs the `basis` of their base model.
         """
-        request = _request(self.conditions, condition, bits, seed, samples, steps, guidance, sampler, basis)
+        request = _request(self.conditions, _asked(condition, text, images), bits, seed, samples, steps, guidance, sampler, basis)
         with progress_function(progress) as function:
             request.progress = function
             handle = Handle("loragen_adapters_free", "generate_lora", self._pointer, byref(request))
@@ -127,11 +162,11 @@ class Generator(Owner):
 
     def generate_compact(
         self, condition: Condition | None = None, *, bits: str | None = None,
-        seed: int = 0, sample: int = 0, steps: int | None = None, guidance: float | None = None,
+        text: str | Sequence[str] | None = None, images: Sequence[Any] | None = None, seed: int = 0, sample: int = 0, steps: int | None = None, guidance: float | None = None,
         sampler: str | None = None,
     ) -> CompactAdapter:
         """Draws one compact adapter; the basis is not needed. Options are those of `generate`."""
-        request = _request(self.conditions, condition, bits, seed, 1, steps, guidance, sampler)
+        request = _request(self.conditions, _asked(condition, text, images), bits, seed, 1, steps, guidance, sampler)
         with progress_function(None) as function:
             request.progress = function
             handle = Handle("loragen_compact_free", "loragen_generate_compact", self._pointer, byref(request), sample)
@@ -152,6 +187,8 @@ class Generator(Owner):
         model: str | None = None,
         memory_limit: int = 0,
         bits: str | None = None,
+        text: str | Sequence[str] | None = None,
+        images: Sequence[Any] | None = None,
         seed: int = 0,
         sample: int = 0,
         steps: int | None = None,
@@ -165,7 +202,7 @@ class Generator(Owner):
         The bytes are those of `generate` and `Adapter.save`, whose options these are. The call holds at most `memory_limit` bytes beside the
         generator's file (0: no limit), or raises.
         """
-        request = _request(self.conditions, condition, bits, seed, 1, steps, guidance, sampler, basis)
+        request = _request(self.conditions, _asked(condition, text, images), bits, seed, 1, steps, guidance, sampler, basis)
         save = save_options(dtype, keep_alpha, base, peft_names, portable, layers, model)
         options = CFileOptions(
             format=int(format), save=pointer(save),
@@ -195,7 +232,8 @@ def _request(
         request.basis = basis._pointer.pointer
         request.basis_kept = basis
     if isinstance(condition, Mapping):
-        values = [_part(parts, name, value) for name, value in condition.items()]
+        values = [
+            _value(parts, name, item) for name, value in condition.items() for item in _several(value)]
         request.conditions = (CCondition * len(values))(*(value for value, _ in values))
         request.condition_count = len(values)
         request.kept = values
@@ -214,15 +252,46 @@ def _vector(values: Any, name: str) -> numpy.ndarray[Any, Any]:
     return vector
 
 
-def _part(parts: Sequence[ConditionPart], name: str, value: Any) -> tuple[CCondition, Any]:
+def _asked(
+    condition: Condition | None, text: str | Sequence[str] | None, images: Sequence[Any] | None,
+) -> Condition | None:
+    """A condition with the texts and pictures that were given beside it."""
+    if text is None and images is None:
+        return condition
+    if condition is not None and not isinstance(condition, Mapping):
+        raise TypeError("text and images go with a condition of parts by name, not with a vector")
+    parts: dict[Any, Any] = dict(condition or {})
+    if text is not None:
+        parts[_UNNAMED["text"]] = text
+    if images is not None:
+        parts[_UNNAMED["images"]] = list(images)
+    return parts
+
+
+#: Keys of parts that the caller did not name.
+_UNNAMED = {"text": ("text",), "images": ("images",)}
+
+
+def _several(value: Any) -> Sequence[Any]:
+    """The values of a part, of which texts and pictures may be several."""
+    is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+    return value if is_list and value and isinstance(value[0], (str, bytes, bytearray, os.PathLike)) else [value]
+
+
+def _value(parts: Sequence[ConditionPart], name: Any, value: Any) -> tuple[CCondition, Any]:
     """A value for a part, and what it points into."""
-    if isinstance(value, str):
-        kind = next((part.kind for part in parts if part.name == name), "bits")
-        data = ctypes.create_string_buffer(value.encode())
-        address = ctypes.cast(data, ctypes.c_void_p)
-        return CCondition(encode(name, "name"), encode(kind, "kind"), address, len(data) - 1), data
-    vector = _vector(value, name)
-    return CCondition(encode(name, "name"), b"vector", vector.ctypes.data_as(ctypes.c_void_p), vector.size), vector
+    own = None if isinstance(name, tuple) else encode(name, "name")
+    kind = name[0] if isinstance(name, tuple) else next((part.kind for part in parts if part.name == name), "bits")
+    if not isinstance(value, (str, bytes, bytearray, os.PathLike)):
+        vector = _vector(value, str(name))
+        return CCondition(own, b"vector", vector.ctypes.data_as(ctypes.c_void_p), vector.size), vector
+    if kind == "images" and not isinstance(value, (bytes, bytearray)):
+        with open(value, "rb") as file:
+            value = file.read()
+    content = os.fspath(value) if isinstance(value, os.PathLike) else value
+    data = ctypes.create_string_buffer(content.encode() if isinstance(content, str) else bytes(content))
+    address = ctypes.cast(data, ctypes.c_void_p)
+    return CCondition(own, encode(kind, "kind"), address, len(data) - 1), data
 
 
 def _in_range(name: str, value: int, low: int, high: int) -> int:

@@ -73,8 +73,13 @@ class CTrainingOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("method", c_char_p), ("preset", c_char_p), ("settings", c_char_p),
         ("seed", c_uint64), ("memory_limit", c_uint64), ("checkpoint", c_char_p), ("checkpoint_seconds", c_double),
-        ("progress", ProgressCallback), ("payload", c_void_p),
+        ("progress", ProgressCallback), ("payload", c_void_p), ("encoder", c_void_p), ("image_encoder", c_void_p),
+        ("condition", c_char_p),
     ]
+
+
+class CGeneratorOptions(Sized):
+    _fields_ = [("struct_size", c_size_t), ("encoder", c_void_p), ("image_encoder", c_void_p)]
 
 
 class CGeneratorInfo(Sized):
@@ -87,7 +92,9 @@ class CGeneratorInfo(Sized):
 
 
 class CConditionInfo(Sized):
-    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("kind", c_char_p), ("length", c_size_t)]
+    _fields_ = [
+        ("struct_size", c_size_t), ("name", c_char_p), ("kind", c_char_p), ("length", c_size_t), ("encoder", c_char_p),
+    ]
 
 
 class CCondition(ctypes.Structure):
@@ -183,6 +190,7 @@ _SIGNATURES = {
     "loragen_corpus_free": (None, [c_void_p]),
     "loragen_train": (_STATUS, [c_void_p, c_char_p, POINTER(CTrainingOptions)]),
     "loragen_generator_open": (_STATUS, [POINTER(c_void_p), c_char_p]),
+    "loragen_generator_open_with": (_STATUS, [POINTER(c_void_p), c_char_p, POINTER(CGeneratorOptions)]),
     "loragen_generator_describe": (_STATUS, [c_void_p, POINTER(CGeneratorInfo)]),
     "loragen_generator_condition": (_STATUS, [c_void_p, c_size_t, POINTER(CConditionInfo)]),
     "loragen_generator_module": (_STATUS, [c_void_p, c_size_t, POINTER(CModule)]),
