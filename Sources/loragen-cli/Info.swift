@@ -55,14 +55,25 @@ struct Info: ParsableCommand {
         print(table(["module", "inputs", "outputs", "rank", "alpha"], rows))
     }
 
+    /// "text: 384 numbers of an encoder (bert, mean, identity 12ab...) (--text)".
+    private func text(_ part: (name: String, kind: String, length: Int, encoder: String?)) -> String {
+        let option = ["text": "--text", "images": "--image"][part.name] ?? "--part \(part.name)=..."
+        guard let about = part.encoder.flatMap({ try? JSON.parse($0, source: "encoder") }) else {
+            return "\(part.name): \(part.kind) of \(part.length) (\(option))"
+        }
+        let names = ["family", "architecture", "pooling"].compactMap { about[$0]?.string }
+        let identity = about["identity"]?.string?.prefix(16) ?? ""
+        return "\(part.name): \(part.kind) for an encoder of \(part.length) numbers, "
+            + "\((names + ["identity \(identity)"]).joined(separator: ", ")) (\(option))"
+    }
+
     private func conditionText(_ info: loragen_generator_info, _ generator: OpaquePointer) throws -> String {
         switch Int(info.condition_kind) {
         case LORAGEN_CONDITION_VECTOR: "a vector of \(info.condition_length) numbers (--condition)"
         case LORAGEN_CONDITION_BITS: "\(info.condition_length) bits (--bits)"
         case LORAGEN_CONDITION_NONE: "none"
         default:
-            try conditionParts(of: generator)
-                .map { "\($0.name): \($0.kind) of \($0.length)" }.joined(separator: ", ") + " (--part)"
+            try conditionParts(of: generator).map(text).joined(separator: ", ")
         }
     }
 }

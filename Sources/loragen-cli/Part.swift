@@ -60,7 +60,8 @@ struct Part {
 }
 
 /// The parts of the condition that a generator takes.
-func conditionParts(of generator: OpaquePointer) throws -> [(name: String, kind: String, length: Int)] {
+func conditionParts(of generator: OpaquePointer) throws -> [(name: String, kind: String, length: Int, encoder: String?)]
+{
     var info = loragen_generator_info()
     info.struct_size = MemoryLayout<loragen_generator_info>.size
     try call(loragen_generator_describe(generator, &info))
@@ -68,6 +69,6 @@ func conditionParts(of generator: OpaquePointer) throws -> [(name: String, kind:
         var part = loragen_condition_info()
         part.struct_size = MemoryLayout<loragen_condition_info>.size
         try call(loragen_generator_condition(generator, index, &part))
-        return (string(part.name), string(part.kind), part.length)
+        return (string(part.name), string(part.kind), part.length, part.encoder.map { String(cString: $0) })
     }
 }

@@ -45,7 +45,7 @@ FIELD(loragen_progress, best_skill, 48);
 FIELD(loragen_progress, steps_per_second, 56);
 FIELD(loragen_progress, seconds_left, 64);
 
-SIZE(loragen_training_options, 80);
+SIZE(loragen_training_options, 104);
 FIELD(loragen_training_options, struct_size, 0);
 FIELD(loragen_training_options, method, 8);
 FIELD(loragen_training_options, preset, 16);
@@ -56,6 +56,9 @@ FIELD(loragen_training_options, checkpoint, 48);
 FIELD(loragen_training_options, checkpoint_seconds, 56);
 FIELD(loragen_training_options, progress, 64);
 FIELD(loragen_training_options, payload, 72);
+FIELD(loragen_training_options, encoder, 80);
+FIELD(loragen_training_options, image_encoder, 88);
+FIELD(loragen_training_options, condition, 96);
 
 SIZE(loragen_generator_info, 104);
 FIELD(loragen_generator_info, struct_size, 0);
@@ -73,11 +76,17 @@ FIELD(loragen_generator_info, guidance, 84);
 FIELD(loragen_generator_info, hash, 88);
 FIELD(loragen_generator_info, condition_count, 96);
 
-SIZE(loragen_condition_info, 32);
+SIZE(loragen_condition_info, 40);
 FIELD(loragen_condition_info, struct_size, 0);
 FIELD(loragen_condition_info, name, 8);
 FIELD(loragen_condition_info, kind, 16);
 FIELD(loragen_condition_info, length, 24);
+FIELD(loragen_condition_info, encoder, 32);
+
+SIZE(loragen_generator_options, 24);
+FIELD(loragen_generator_options, struct_size, 0);
+FIELD(loragen_generator_options, encoder, 8);
+FIELD(loragen_generator_options, image_encoder, 16);
 
 SIZE(loragen_condition, 32);
 FIELD(loragen_condition, name, 0);

@@ -300,12 +300,19 @@ private:
     detail::owner<loragen_adapters, loragen_adapters_free> handle_;
 };
 
-/// A value for one part of a condition: numbers, or a text such as the 0110 of bits.
+/// A value for one part of a condition: numbers, or bytes: the 0110 of bits, a text, a picture's file. Of texts, pictures
+/// and vectors a part may have several, whose mean counts.
 struct condition {
-    std::string name; // empty where the generator has one part only
-    std::string kind; // "vector" for numbers, else what the text is
+    std::string name; // empty where one part alone can be meant
+    std::string kind; // "vector" for numbers; "bits", "text", "images"
     std::vector<float> numbers;
     std::string text;
+};
+
+/// The encoders of a generator that is asked in words or by pictures: those that it was trained with.
+struct encoders {
+    const loragen_encoder *texts = nullptr;        // encoder::get()
+    const loragen_image_encoder *images = nullptr; // image_encoder::get()
 };
 
 /// What to generate: a vector, bits or several parts, and how.
@@ -348,16 +355,20 @@ struct generator_info {
 /// One part of the condition that a generator takes.
 struct condition_info {
     std::string_view name;
-    std::string_view kind; // "vector", "bits"
+    std::string_view kind; // "vector", "bits", "text", "images"
     std::size_t length;
+    std::string_view encoder; // of texts and images: what they go through, as JSON
 };
 
 /// A trained generator; many threads may use one at once.
 class generator {
 public:
-    explicit generator(const std::string &path) {
+    explicit generator(const std::string &path, const loragen::encoders &encoders = {}) {
+        loragen_generator_options options = LORAGEN_GENERATOR_OPTIONS_INIT;
+        options.encoder = encoders.texts;
+        options.image_encoder = encoders.images;
         loragen_generator *handle = nullptr;
-        detail::check(loragen_generator_open(&handle, path.c_str()));
+        detail::check(loragen_generator_open_with(&handle, path.c_str(), &options));
         handle_.reset(handle);
     }
 
@@ -386,7 +397,7 @@ public:
         for (std::size_t index = 0; index < info().condition_count; ++index) {
             loragen_condition_info part = LORAGEN_CONDITION_INFO_INIT;
             detail::check(loragen_generator_condition(get(), index, &part));
-            parts.push_back({detail::text(part.name), detail::text(part.kind), part.length});
+            parts.push_back({detail::text(part.name), detail::text(part.kind), part.length, detail::text(part.encoder)});
         }
         return parts;
     }
@@ -607,6 +618,8 @@ struct training_options {
     std::string checkpoint;         // empty: none
     double checkpoint_seconds = 0;  // 0: 30
     progress_callback progress;
+    loragen::encoders encoders; // for tasks in words or by pictures
+    std::string condition;      // the manifest's field to be asked by; empty: what there is
 };
 
 /// Trains a generator on a corpus and writes it to `path`.
@@ -620,6 +633,9 @@ inline void train(const corpus &corpus, const std::string &path, const training_
     c_options.memory_limit = options.memory_limit;
     c_options.checkpoint = detail::c_string(options.checkpoint);
     c_options.checkpoint_seconds = options.checkpoint_seconds;
+    c_options.encoder = options.encoders.texts;
+    c_options.image_encoder = options.encoders.images;
+    c_options.condition = detail::c_string(options.condition);
     c_options.progress = guard.function();
     c_options.payload = &guard;
     guard.check(loragen_train(corpus.get(), path.c_str(), &c_options));

@@ -80,7 +80,6 @@ struct CorpusCheckTests {
             ("no conditions", false, lines { _ in ["bits": NSNull()] }),
             ("one condition", false, lines { _ in ["bits": "11"] }),
             ("no splits", false, lines { _ in ["split": "train"] }),
-            ("text only", false, lines { ["bits": NSNull(), "text": "task \($0)", "split": "train"] }),
             ("no manifest", false, remove("corpus.jsonl")),
             ("another base", true, adapter(shapes(usual, base: "huge"))),
             ("no base", false, adapter(shapes(usual, base: nil))),
@@ -239,9 +238,6 @@ struct CorpusCheckTests {
         #expect(condition.severity == .warning)
         #expect(condition.advice.contains("loragen corpus init \(none.path)") && condition.advice.contains("\"bits\""))
         #expect(try remark(none, "nothing-held-out").advice.contains("\"split\": \"validation\""))
-        let text = try spoilt("text only")
-        #expect(try remark(text, "no-condition").message.contains("\"text\" is for people"))
-        #expect(try remark(text, "nothing-held-out").severity == .warning)
         #expect(try remark(spoilt("one condition"), "no-condition").message.contains("the same condition"))
         for (left, code) in [("validation", "no-test"), ("test", "no-validation")] {
             let scratch = try spoilt("nothing")

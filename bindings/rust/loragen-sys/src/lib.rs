@@ -101,6 +101,9 @@ pub struct loragen_training_options {
     pub checkpoint_seconds: c_double,
     pub progress: loragen_progress_callback,
     pub payload: *mut c_void,
+    pub encoder: *const loragen_encoder,
+    pub image_encoder: *const loragen_image_encoder,
+    pub condition: *const c_char,
 }
 
 #[repr(C)]
@@ -139,6 +142,15 @@ pub struct loragen_condition_info {
     pub name: *const c_char,
     pub kind: *const c_char,
     pub length: usize,
+    pub encoder: *const c_char,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_generator_options {
+    pub struct_size: usize,
+    pub encoder: *const loragen_encoder,
+    pub image_encoder: *const loragen_image_encoder,
 }
 
 #[repr(C)]
@@ -269,6 +281,18 @@ pub struct loragen_compact {
 }
 
 #[repr(C)]
+pub struct loragen_encoder {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_encoder_options {
+    pub struct_size: usize,
+    pub tokenizer: *const c_char,
+}
+
+#[repr(C)]
 pub struct loragen_image_encoder {
     _private: [u8; 0],
 }
@@ -379,6 +403,11 @@ extern "C" {
     ) -> loragen_status;
 
     pub fn loragen_generator_open(out: *mut *mut loragen_generator, path: *const c_char) -> loragen_status;
+    pub fn loragen_generator_open_with(
+        out: *mut *mut loragen_generator,
+        path: *const c_char,
+        options: *const loragen_generator_options,
+    ) -> loragen_status;
     pub fn loragen_generator_describe(
         generator: *const loragen_generator,
         out: *mut loragen_generator_info,
@@ -476,6 +505,20 @@ extern "C" {
     ) -> loragen_status;
     pub fn loragen_basis_json(basis: *const loragen_basis) -> *const c_char;
     pub fn loragen_basis_free(basis: *mut loragen_basis);
+    pub fn loragen_encoder_open(
+        out: *mut *mut loragen_encoder,
+        folder: *const c_char,
+        options: *const loragen_encoder_options,
+    ) -> loragen_status;
+    pub fn loragen_encoder_width(encoder: *const loragen_encoder) -> usize;
+    pub fn loragen_encoder_json(encoder: *const loragen_encoder) -> *const c_char;
+    pub fn loragen_encoder_encode(
+        encoder: *const loragen_encoder,
+        texts: *const *const c_char,
+        count: usize,
+        vectors: *mut f32,
+    ) -> loragen_status;
+    pub fn loragen_encoder_free(encoder: *mut loragen_encoder);
     pub fn loragen_image_encoder_open(out: *mut *mut loragen_image_encoder, folder: *const c_char) -> loragen_status;
     pub fn loragen_image_encoder_width(encoder: *const loragen_image_encoder) -> usize;
     pub fn loragen_image_encoder_state_width(encoder: *const loragen_image_encoder) -> usize;

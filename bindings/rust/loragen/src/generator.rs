@@ -1,4 +1,5 @@
 use crate::adapters::{Adapters, Format, Module, SaveOptions};
+use crate::encoder::Encoders;
 use crate::error::{check, Result};
 use crate::progress::{with_progress, Callback, Progress};
 use crate::{c_path, optional, pointer, text};
@@ -23,10 +24,12 @@ pub enum ConditionKind {
 #[derive(Clone, Copy, Debug)]
 pub struct ConditionInfo<'a> {
     pub name: &'a str,
-    /// `"vector"` or `"bits"`.
+    /// `"vector"`, `"bits"`, `"text"`, `"images"`.
     pub kind: &'a str,
-    /// Numbers of a vector, or bits.
+    /// Numbers of a vector, bits, numbers of the encoder.
     pub length: usize,
+    /// Of texts and images: the encoder that they go through, as JSON.
+    pub encoder: Option<&'a str>,
 }
 
 /// What a generator file holds.
@@ -59,14 +62,15 @@ pub enum Condition<'a> {
     Vector(&'a [f32]),
     /// `"0001100101"`
     Bits(&'a str),
-    /// A value for each part.
+    /// A value for each part; of texts, images and vectors several, whose mean counts.
     Parts(&'a [Part<'a>]),
 }
 
 /// A value for one part of a condition.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
-    pub name: &'a str,
+    /// `None` where one part alone can be meant.
+    pub name: Option<&'a str>,
     pub value: Value<'a>,
 }
 
@@ -75,6 +79,9 @@ pub enum Value<'a> {
     Vector(&'a [f32]),
     /// `"0110"`
     Bits(&'a str),
+    Text(&'a str),
+    /// The bytes of a PNG, JPEG or WebP file.
+    Image(&'a [u8]),
 }
 
 /// What to generate, and how; `None` is as the generator was trained for.
@@ -113,9 +120,20 @@ unsafe impl Sync for Generator {}
 impl Generator {
     /// Opens a generator file, which is mapped and must not change while this lives.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, Encoders::default())
+    }
+
+    /// With the encoders of conditions in words or by pictures, which it keeps.
+    pub fn open_with(path: impl AsRef<Path>, encoders: Encoders<'_>) -> Result<Self> {
         let path = c_path(path.as_ref())?;
+        let (encoder, image_encoder) = encoders.pointers();
+        let options = sys::loragen_generator_options {
+            struct_size: size_of::<sys::loragen_generator_options>(),
+            encoder,
+            image_encoder,
+        };
         let mut handle = ptr::null_mut();
-        check(unsafe { sys::loragen_generator_open(&mut handle, path.as_ptr()) })?;
+        check(unsafe { sys::loragen_generator_open_with(&mut handle, path.as_ptr(), &options) })?;
         Ok(Self { handle: NonNull::new(handle).expect("a successful call gives an object") })
     }
 
@@ -156,14 +174,16 @@ impl Generator {
             name: ptr::null(),
             kind: ptr::null(),
             length: 0,
+            encoder: ptr::null(),
         };
         // SAFETY: the call fills `info`, whose strings live as long as the generator, or fails past the last part.
         while check(unsafe { sys::loragen_generator_condition(self.handle.as_ptr(), parts.len(), &mut info) }).is_ok() {
-            let (name, kind) = unsafe { (text(info.name), text(info.kind)) };
+            let (name, kind, encoder) = unsafe { (text(info.name), text(info.kind), text(info.encoder)) };
             parts.push(ConditionInfo {
                 name: name.unwrap_or_default(),
                 kind: kind.unwrap_or_default(),
                 length: info.length,
+                encoder,
             });
         }
         parts
@@ -261,23 +281,18 @@ impl Generator {
             Condition::Bits(bits) => (None, Some(bits), [].as_slice()),
             Condition::Parts(parts) => (None, None, parts),
         };
-        let names = parts.iter().map(|part| optional(Some(part.name))).collect::<Result<Vec<_>>>()?;
+        let names = parts.iter().map(|part| optional(part.name)).collect::<Result<Vec<_>>>()?;
         let conditions: Vec<_> = parts
             .iter()
             .zip(&names)
-            .map(|(part, name)| match part.value {
-                Value::Vector(vector) => sys::loragen_condition {
-                    name: pointer(name),
-                    kind: c"vector".as_ptr(),
-                    data: vector.as_ptr().cast(),
-                    size: vector.len(),
-                },
-                Value::Bits(bits) => sys::loragen_condition {
-                    name: pointer(name),
-                    kind: c"bits".as_ptr(),
-                    data: bits.as_ptr().cast(),
-                    size: bits.len(),
-                },
+            .map(|(part, name)| {
+                let (kind, data, size) = match part.value {
+                    Value::Vector(vector) => (c"vector", vector.as_ptr().cast(), vector.len()),
+                    Value::Bits(bits) => (c"bits", bits.as_ptr().cast(), bits.len()),
+                    Value::Text(text) => (c"text", text.as_ptr().cast(), text.len()),
+                    Value::Image(file) => (c"images", file.as_ptr().cast(), file.len()),
+                };
+                sys::loragen_condition { name: pointer(name), kind: kind.as_ptr(), data, size }
             })
             .collect();
         let bits = optional(bits)?;

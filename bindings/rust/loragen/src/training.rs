@@ -1,4 +1,5 @@
 use crate::corpus::Corpus;
+use crate::encoder::Encoders;
 use crate::error::Result;
 use crate::progress::{with_progress, Progress};
 use crate::{c_path, c_string, optional, pointer};
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::ptr;
 
 /// How to train.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct TrainingOptions<'a> {
     /// `"cond-pdiff"`, `"rpg"`, or a baseline: `"mean"`, `"nearest"`, `"ridge"`, `"ridge-pairs"`, `"kernel-ridge"`,
     /// `"mlp"`.
@@ -25,6 +26,10 @@ pub struct TrainingOptions<'a> {
     pub checkpoint: Option<&'a Path>,
     /// Seconds between two checkpoints; 0 is 30.
     pub checkpoint_seconds: f64,
+    /// For tasks in words or by pictures.
+    pub encoders: Encoders<'a>,
+    /// The manifest's field to be asked by: `"conditions"`, `"text"`, `"images"`, `"none"`; `None`: what there is.
+    pub condition: Option<&'a str>,
 }
 
 impl Default for TrainingOptions<'_> {
@@ -37,6 +42,8 @@ impl Default for TrainingOptions<'_> {
             memory_limit: 0,
             checkpoint: None,
             checkpoint_seconds: 0.0,
+            encoders: Encoders::default(),
+            condition: None,
         }
     }
 }
@@ -54,6 +61,8 @@ pub fn train<'a>(
     let preset = optional(options.preset)?;
     let settings = optional(options.settings)?;
     let checkpoint = options.checkpoint.map(c_path).transpose()?;
+    let condition = optional(options.condition)?;
+    let (encoder, image_encoder) = options.encoders.pointers();
     let mut c_options = sys::loragen_training_options {
         struct_size: size_of::<sys::loragen_training_options>(),
         method: method.as_ptr(),
@@ -65,6 +74,9 @@ pub fn train<'a>(
         checkpoint_seconds: options.checkpoint_seconds,
         progress: None,
         payload: ptr::null_mut(),
+        encoder,
+        image_encoder,
+        condition: pointer(&condition),
     };
     with_progress(Some(progress), |callback, payload| {
         c_options.progress = callback;
