@@ -122,7 +122,8 @@ public struct Schema: Sendable {
             }
             let encoder = item.object?["encoder"].flatMap { PartEncoder($0) }
             guard known.isEncoded == (encoder != nil) else {
-                throw wrong("part \"\(name)\" of its condition is of kind \"\(kind)\": its \"encoder\" is missing or not one")
+                throw wrong(
+                    "part \"\(name)\" of its condition is of kind \"\(kind)\": its \"encoder\" is missing or not one")
             }
             parts.append(Part(name: name, kind: known, length: length, encoder: encoder))
         }

@@ -54,7 +54,8 @@ public func trainGenerator(
     let conditions = try CorpusConditions(
         corpus, field: options.condition, encoders: options.encoders, progress: progress)
     let problem = try Problem(
-        corpus, settings, conditions: conditions, streams: entry.streams, seed: options.seed, memoryLimit: options.memoryLimit)
+        corpus, settings, conditions: conditions, streams: entry.streams, seed: options.seed,
+        memoryLimit: options.memoryLimit)
     let plan = try entry.plan(settings, problem.size)
     try checkMemory(plan, problem, options)
     let model = try plan.make(problem.representation, Random(seed: options.seed, stream: RandomStreams.weights))

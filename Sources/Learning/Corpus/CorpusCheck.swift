@@ -112,7 +112,9 @@ public struct CorpusCheck {
             runs[entry.run] = runs[entry.run] ?? item
             guard let first = listed.first?.entry else { continue }
             let others = describe(first.condition)
-            if let own = (entry.ways.isEmpty ? [entry.condition] : entry.ways).map(describe).first(where: { $0 != others }) {
+            if let own = (entry.ways.isEmpty ? [entry.condition] : entry.ways).map(describe).first(where: {
+                $0 != others
+            }) {
                 try tell(
                     .mismatch, entry.condition.parts.isEmpty ? "condition" : entry.conditionField,
                     "the condition of \"\(entry.path)\" (\(own)) differs in name, kind or length from that of "

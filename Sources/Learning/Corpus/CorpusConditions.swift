@@ -103,7 +103,8 @@ public struct CorpusConditions: Sendable {
 
     private static func missing(_ kind: any ConditionKind, _ corpus: Corpus) -> LoragenError {
         let what = kind.name == TextKind.name ? "in words" : "by pictures"
-        let model = kind.name == TextKind.name ? "a sentence encoder such as all-MiniLM-L6-v2" : "CLIP, DINOv2 or SigLIP"
+        let model =
+            kind.name == TextKind.name ? "a sentence encoder such as all-MiniLM-L6-v2" : "CLIP, DINOv2 or SigLIP"
         return LoragenError(
             .invalidArgument,
             "\(corpus.path) says its tasks \(what), and no encoder of them was given: --encoder FOLDER (\(model), as "

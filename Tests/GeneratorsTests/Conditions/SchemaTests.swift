@@ -25,7 +25,8 @@ extension Schema {
     private init(_ parts: [Part]) throws {
         let width = parts.reduce(0) { $0 + $1.length }
         try self.init(
-            parts, ConditionScale(shift: [Float](repeating: 0, count: width), scale: [Float](repeating: 1, count: width)))
+            parts,
+            ConditionScale(shift: [Float](repeating: 0, count: width), scale: [Float](repeating: 1, count: width)))
     }
 }
 
