@@ -144,7 +144,7 @@ struct ChosenRows: VectorRows {
 
     init(_ rows: any VectorRows, _ chosen: [Int]) {
         (self.rows, self.chosen) = (rows, chosen)
-        held = rows.held?.gather(chosen.map { Int32($0) })
+        held = rows.held?.gather(chosen.map { Int32(clamping: $0) })
     }
 
     func read(_ row: Int, _ columns: Range<Int>, into target: UnsafeMutablePointer<Float>) throws(LoragenError) {
