@@ -35,6 +35,9 @@ let openBLAS: [LinkerSetting] = [
 // Python's regular expressions; its interpreter alone is used, never the compiler to machine code.
 let pcre2: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-l:libpcre2-8.a"])]
 
+// YAML of model cards and trainers' configs.
+let yaml: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-l:libyaml.a"])]
+
 // Unicode's tables for tokenizers.
 let utf8proc: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "-l:libutf8proc.a"])]
 
@@ -59,6 +62,7 @@ let package = Package(
     targets: [
         .target(name: "COpenBLAS", cSettings: strictC, linkerSettings: openBLAS),
         .target(name: "CPCRE2", cSettings: strictC, linkerSettings: pcre2),
+        .target(name: "CYAML", cSettings: strictC, linkerSettings: yaml),
         .target(name: "Cutf8proc", cSettings: strictC, linkerSettings: utf8proc),
         .target(
             name: "CImages", cSettings: strictC + [.unsafeFlags(["-O3", "-gdwarf-4"])], linkerSettings: imageLibraries),
@@ -70,7 +74,7 @@ let package = Package(
         .target(name: "NN", dependencies: ["Tensor"], swiftSettings: strict),
         .systemLibrary(name: "COnnxABI"),
         // From here on a module imports only modules that stand before it; docs/architecture.md has the picture.
-        .target(name: "Files", dependencies: ["Tensor", "COnnxABI"], swiftSettings: strict),
+        .target(name: "Files", dependencies: ["Tensor", "COnnxABI", "CYAML"], swiftSettings: strict),
         .target(name: "Adapters", dependencies: ["Files", "COpenBLAS"], swiftSettings: strict),
         .target(name: "Formats", dependencies: ["Adapters", "COpenBLAS", "CPCRE2", "COnnxABI"], swiftSettings: strict),
         .target(name: "Hosts", dependencies: ["Formats"], swiftSettings: strict),

@@ -132,9 +132,10 @@ typedef struct loragen_module {
 
 /* ------------------------------------------------------------------------------------------------ corpus */
 
-/* A folder of PEFT adapters, with a manifest `corpus.jsonl` or without (then every folder below it that has an
- * adapter_config.json is an adapter and its name the task), or one packed `.safetensors` file. docs/corpus.md has the
- * schema. Adapters of different ranks are accepted. */
+/* A folder of adapters with a manifest `corpus.jsonl`, which may list PEFT folders and files in any format that
+ * loragen_adapters_open() reads; or without one (then every folder below it that has an adapter_config.json is an adapter
+ * and its name the task); or one packed `.safetensors` file. docs/corpus.md has the schema. Adapters of different ranks
+ * are accepted. */
 typedef struct loragen_corpus loragen_corpus;
 
 enum { LORAGEN_SPLIT_TRAIN = 0, LORAGEN_SPLIT_VALIDATION = 1, LORAGEN_SPLIT_TEST = 2 };
@@ -166,7 +167,8 @@ loragen_status loragen_corpus_entry_at(const loragen_corpus *corpus, size_t inde
 
 /* Drafts a manifest for a folder of PEFT adapters that has none: a line for each, task and run by the folders' names,
  * bits where all names are bits, and else null where a condition belongs; a tenth of the tasks for validation and a tenth
- * for the test, by a hash of `seed` and task. A manifest that exists is never replaced: LORAGEN_IO. */
+ * for the test, by a hash of `seed` and task. A manifest that exists is never replaced: LORAGEN_IO. For adapters in other
+ * formats, and for what lies beside them, there is loragen_corpus_import(). */
 loragen_status loragen_corpus_init(const char *folder, uint64_t seed);
 
 /* Writes the corpus as PEFT folders with a manifest into `folder`, which must not exist. */
@@ -736,6 +738,28 @@ typedef struct loragen_doctor_options {
  * that are not finite, spectra, and whether there is enough in common to learn from. Broken adapters are findings, not
  * failures. `path` is a corpus, or any folder with adapters below it. `options` may be NULL. */
 loragen_status loragen_doctor(loragen_analysis **out, const char *path, const loragen_doctor_options *options);
+
+typedef struct loragen_import_options {
+    size_t struct_size;
+    uint64_t seed; /* which tasks are held out */
+    size_t group;  /* the group of adapters to draft, from 1, as the summary numbers them; 0: the largest */
+    int32_t rank;  /* leave out adapters of other ranks; 0: none */
+    int32_t keep_checkpoints; /* not 0: earlier checkpoints of a run are lines too; 0: its last adapter alone */
+    int32_t dry_run;          /* not 0: write nothing */
+    /* Names of one base model, "A=B" each: adapters that name A are taken as of B. */
+    const char *const *same_base;
+    size_t same_base_count;
+} loragen_import_options;
+
+#define LORAGEN_IMPORT_OPTIONS_INIT {sizeof(loragen_import_options), 0, 0, 0, 0, 0, NULL, 0}
+
+/* Drafts the manifest of a folder from what lies beside its adapters, which may be in any format that
+ * loragen_adapters_open() reads: model cards, files of Civitai's helpers and the web UIs, metadata, trainers' configs,
+ * pictures of the same name. Adapters of one base model with the same modules are a group, and one group is drafted. The
+ * result, as text and as JSON by the schema in docs/corpus.md, says of each field where it comes from, what was left out
+ * and why, and which lines lack a condition. Headers are read, values are not: loragen_corpus_check() does that. A
+ * manifest that exists is never replaced: LORAGEN_IO. `options` may be NULL. */
+loragen_status loragen_corpus_import(loragen_analysis **out, const char *folder, const loragen_import_options *options);
 
 /* All of it, by the schema in docs/doctor.md; the same for people; and as a picture, which only loragen_doctor() makes:
  * NULL for the others. */

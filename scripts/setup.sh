@@ -10,6 +10,7 @@ command -v swift >/dev/null || {
 apt_packages=(
     libopenblas-serial-dev          # linear algebra, linked in statically
     libpcre2-dev                    # Python's regular expressions, linked in statically
+    libyaml-dev                     # YAML of model cards and trainers' configs, linked in statically
     libutf8proc-dev                 # Unicode's tables for tokenizers, linked in statically
     libpng-dev libjpeg62-turbo-dev libwebp-dev zlib1g-dev # pictures, linked in statically
     libonnx-dev libprotobuf-dev     # the ONNX writer, a library of its own

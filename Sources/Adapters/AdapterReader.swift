@@ -3,6 +3,8 @@ import Tensor
 /// An adapter where it is stored, to be read in parts: for adapters that should not be in memory as a whole.
 public protocol AdapterReader: Sendable {
     var layout: Layout { get }
+    /// Values that are in memory for as long as it lives; the others stay in their file.
+    var heldValues: Int { get }
     /// Puts values `range` of a tensor, an index into `layout.tensors`, into `target`, which has room for them.
     func read(
         _ tensor: Int, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>
@@ -10,6 +12,8 @@ public protocol AdapterReader: Sendable {
 }
 
 extension AdapterReader {
+    public var heldValues: Int { 0 }
+
     /// One module as an adapter of its own.
     public func module(_ index: Int) throws(LoragenError) -> Adapter {
         let alone = try layout.only(index)

@@ -67,6 +67,44 @@ public func loragen_doctor(
 }
 
 @c @implementation
+public func loragen_corpus_import(
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ folder: UnsafePointer<CChar>?,
+    _ options: UnsafePointer<loragen_import_options>?
+) -> loragen_status {
+    status(making: out) { () throws(LoragenError) in
+        let folder = try path(folder, "folder")
+        let options = try CAPI.options(options, over: loragen_import_options(), "options")
+        let draft = try CorpusImport(path: folder, options: CorpusImport.Options(options))
+        return try AnalysisBox(json: draft.json, text: draft.text)
+    }
+}
+
+extension CorpusImport.Options {
+    fileprivate init(_ options: loragen_import_options) throws(LoragenError) {
+        self.init()
+        seed = options.seed
+        if options.rank < 0 { throw LoragenError(.invalidArgument, "rank is \(options.rank); expected 0 or more") }
+        try check(options.group, below: 1 << 40, "group")
+        try check(options.same_base_count, below: 1 << 20, "same_base_count")
+        group = options.group
+        rank = Int(clamping: options.rank)
+        keepsCheckpoints = options.keep_checkpoints != 0
+        isTrial = options.dry_run != 0
+        if options.same_base_count == 0 { return }
+        guard let list = options.same_base else { throw nullArgument("same_base") }
+        for index in 0..<options.same_base_count {
+            let pair = try text(list[index], "same_base")
+            let names = pair.split(separator: "=", maxSplits: 1).map(String.init)
+            guard names.count == 2 else {
+                throw LoragenError(
+                    .invalidArgument, "same_base \"\(shortened(pair))\": expected two names of one base model, A=B")
+            }
+            sameBase.append((names[0], names[1]))
+        }
+    }
+}
+
+@c @implementation
 public func loragen_analysis_json(_ analysis: OpaquePointer?) -> UnsafePointer<CChar>? {
     existing(analysis, as: AnalysisBox.self)?.json
 }

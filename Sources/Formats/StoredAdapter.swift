@@ -22,10 +22,20 @@ extension Adapter {
     }
 }
 
-extension PEFTFolder {
-    /// Opens a folder to be read in parts; the values are not looked at. Throws as `readHeader`.
-    public static func reader(path: String) throws(LoragenError) -> any AdapterReader {
-        try open(path).contents.reader()
+extension Adapter {
+    /// What is at `path`, in any format that `read` takes, to be read in parts. PEFT folders and `.safetensors` files of
+    /// this library, kohya and diffusers stay where they are, their values unseen; all else is read and held. Throws as
+    /// `read`.
+    public static func reader(
+        path: String, note: (String) throws(LoragenError) -> Void = { Log.info($0) }
+    ) throws(LoragenError) -> any AdapterReader {
+        if let stored = try stored(path: path, part: LoRAPart(), note: note) { return stored.adapter }
+        if path.hasSuffix(AdapterFormat.safetensors.suffix), try PathKind.of(path) == .file {
+            let file = try SafetensorsFile(path: path)
+            if KohyaFile.recognises(file) { return try KohyaFile.gather(file, note: note).modules.reader() }
+            if DiffusersFile.recognises(file) { return try DiffusersFile.gather(file, note: note).modules.reader() }
+        }
+        return HeldAdapter(adapter: try read(path: path, note: note))
     }
 }
 
@@ -55,6 +65,7 @@ struct StoredAdapter: AdapterReader {
 private struct HeldAdapter: AdapterReader {
     let adapter: Adapter
     var layout: Layout { adapter.layout }
+    var heldValues: Int { layout.valueCount }
 
     func read(_ tensor: Int, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>) {
         let values = UnsafeBufferPointer(rebasing: adapter.tensor(at: tensor).values[range])

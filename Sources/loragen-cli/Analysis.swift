@@ -125,7 +125,7 @@ struct Doctor: ParsableCommand {
     }
 }
 
-private func show(_ analysis: OpaquePointer, _ json: Bool) {
+func show(_ analysis: OpaquePointer, _ json: Bool) {
     print(
         string(json ? loragen_analysis_json(analysis) : loragen_analysis_text(analysis)), terminator: json ? "\n" : "")
 }

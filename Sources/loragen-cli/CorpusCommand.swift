@@ -1,18 +1,21 @@
 import ArgumentParser
 import CLoragen
 import Files
+import Glibc
 
 struct CorpusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "corpus", abstract: "Check, list, draft and unpack corpora.",
         discussion: """
-            A corpus is a folder of PEFT adapters with a manifest corpus.jsonl (or without: then each folder with an \
-            adapter_config.json is an adapter and its name the task), or one packed .safetensors file.
+            A corpus is a folder of adapters with a manifest corpus.jsonl that lists PEFT folders or files (or without: \
+            then each folder with an adapter_config.json is an adapter and its name the task), or one packed \
+            .safetensors file.
 
+              loragen corpus import my-adapters/
               loragen corpus init my-adapters/
               loragen corpus check digits/
             """,
-        subcommands: [Check.self, List.self, Init.self, Unpack.self])
+        subcommands: [Check.self, List.self, Import.self, Init.self, Unpack.self])
 
     struct Check: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -104,6 +107,75 @@ struct CorpusCommand: ParsableCommand {
             let start = UnsafeBufferPointer(start: condition, count: min(entry.condition_length, 4))
             let numbers = start.map { significant(Double($0), 3) }.joined(separator: ",")
             return entry.condition_length > 4 ? "\(numbers),… (\(entry.condition_length))" : numbers
+        }
+    }
+
+    struct Import: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Draft the manifest of a folder of adapters from what lies beside them.",
+            discussion: """
+                For adapters as they come: PEFT folders with a model card, files of kohya, diffusers, GGUF and others, a \
+                trainer's folders with checkpoints. Base model, descriptions and pictures are taken from README.md, from \
+                name.civitai.info, name.metadata.json, name.json, name.txt and name.preview.png beside \
+                name.safetensors, from the file's own metadata (ss_...), and from config.yaml.
+
+                Adapters of one base model with the same modules are a group; the largest is drafted, or that of --group. \
+                The summary says of every field where it comes from, what was left out and why, and which lines lack a \
+                condition. A manifest that is there is never replaced; look at it, then run corpus check.
+
+                  loragen corpus import my-loras/ --dry-run
+                  loragen corpus import my-loras/ --same-base "sd_xl_base_1.0.safetensors=SDXL 1.0"
+                  loragen corpus import my-loras/ --group 2 --rank 16
+                """)
+
+        @Argument(help: "The folder.")
+        var folder: String
+
+        @Option(help: "The group to draft, as the summary numbers them.")
+        var group: UInt?
+
+        @Option(help: "Leave out adapters of other ranks.")
+        var rank: Int32?
+
+        @Option(
+            help: ArgumentHelp("Two names of one base model: A is taken as B. May be repeated.", valueName: "a=b"))
+        var sameBase: [String] = []
+
+        @Flag(help: "Take earlier checkpoints of a run too, not its last adapter alone.")
+        var checkpoints = false
+
+        @Flag(help: "Write nothing; say what would be drafted.")
+        var dryRun = false
+
+        @Option(help: "Another seed puts other tasks into validation and test.")
+        var seed: UInt64 = 0
+
+        @Flag(help: "Print the summary as JSON; docs/corpus.md has the schema.")
+        var json = false
+
+        func validate() throws {
+            if group == 0 { throw ValidationError("--group 0: groups are numbered from 1") }
+            if let rank, rank < 1 { throw ValidationError("--rank \(rank): expected 1 or more") }
+        }
+
+        func run() throws {
+            showLog()
+            var options = loragen_import_options()
+            options.struct_size = MemoryLayout<loragen_import_options>.size
+            options.seed = seed
+            options.group = Int(clamping: group ?? 0)
+            options.rank = rank ?? 0
+            options.keep_checkpoints = checkpoints ? 1 : 0
+            options.dry_run = dryRun ? 1 : 0
+            let names = sameBase.map { strdup($0) }
+            defer { for name in names { free(name) } }
+            let analysis = try names.map { UnsafePointer($0) }.withUnsafeBufferPointer { names in
+                options.same_base = names.baseAddress
+                options.same_base_count = names.count
+                return try make(about: .corpus) { loragen_corpus_import($0, folder, &options) }
+            }
+            defer { loragen_analysis_free(analysis) }
+            show(analysis, json)
         }
     }
 

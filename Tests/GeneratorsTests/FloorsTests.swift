@@ -4,7 +4,7 @@ import Testing
 /// The floors of docs/architecture.md: a module imports only modules that stand before it.
 @Suite struct FloorsTests {
     static let floors = [
-        ["COpenBLAS", "CKernels", "CPCRE2", "Cutf8proc", "CImages", "COnnxABI"], ["Tensor"], ["NN"], ["Files"],
+        ["COpenBLAS", "CKernels", "CPCRE2", "CYAML", "Cutf8proc", "CImages", "COnnxABI"], ["Tensor"], ["NN"], ["Files"],
         ["Adapters"],
         ["Formats"],
         ["Hosts"],

@@ -126,6 +126,16 @@ FIELD(loragen_doctor_options, memory_limit, 8);
 FIELD(loragen_doctor_options, progress, 16);
 FIELD(loragen_doctor_options, payload, 24);
 
+SIZE(loragen_import_options, 56);
+FIELD(loragen_import_options, struct_size, 0);
+FIELD(loragen_import_options, seed, 8);
+FIELD(loragen_import_options, group, 16);
+FIELD(loragen_import_options, rank, 24);
+FIELD(loragen_import_options, keep_checkpoints, 28);
+FIELD(loragen_import_options, dry_run, 32);
+FIELD(loragen_import_options, same_base, 40);
+FIELD(loragen_import_options, same_base_count, 48);
+
 SIZE(loragen_file_options, 40);
 FIELD(loragen_file_options, struct_size, 0);
 FIELD(loragen_file_options, format, 8);

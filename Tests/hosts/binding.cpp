@@ -151,6 +151,14 @@ int main(int argc, char **argv) {
     CLAIM(status_of([&] { loragen::diagnose(argv[2], 0, [](const loragen::progress &) { return false; }); }) ==
           LORAGEN_CANCELLED);
 
+    // The folder that was saved above, alone in its group.
+    loragen::import_options wanted;
+    wanted.dry_run = true;
+    wanted.same_base = {"no equals sign"};
+    CLAIM(status_of([&] { loragen::import_corpus(work, wanted); }) == LORAGEN_INVALID_ARGUMENT);
+    wanted.same_base = {"a=b"};
+    CLAIM(loragen::import_corpus(work, wanted).text().find("cpp-adapter") != std::string_view::npos);
+
     if (failures == 0) { std::puts("ok    C++ binding"); }
     return failures != 0;
 }

@@ -22,7 +22,7 @@ says() { grep -q -e "$1" "$work/output" || not_so "the output says \"$1\""; }
 
 expect 0 "help teaches" "$loragen" --help
 says "loragen generate"
-for command in train generate info report compare nearest doctor convert merge apply "corpus check" "corpus list" "corpus init" "corpus unpack"; do
+for command in train generate info report compare nearest doctor convert merge apply "corpus check" "corpus list" "corpus import" "corpus init" "corpus unpack"; do
     # shellcheck disable=SC2086 # two words
     expect 0 "help of $command has an example" "$loragen" $command --help
     says "^ *loragen $command"
@@ -131,7 +131,12 @@ cp -r "$work/unpacked" "$work/bare" && rm "$work/bare/corpus.jsonl"
 expect 0 "a corpus without manifest" "$loragen" corpus check "$work/bare"
 says "warning: .*no adapter has a condition"
 says "loragen corpus init"
+expect 0 "a trial of what import would draft" "$loragen" corpus import "$work/bare" --dry-run
+says "Would draft group 1"
+expect 64 "a group that is none" "$loragen" corpus import "$work/bare" --group 0
+expect 1 "two names that are none" "$loragen" corpus import "$work/bare" --same-base x
 expect 0 "a draft of its manifest" "$loragen" corpus init "$work/bare"
+expect 1 "nor does import replace a manifest" "$loragen" corpus import "$work/bare"
 expect 1 "a draft never replaces a manifest" "$loragen" corpus init "$work/bare"
 expect 0 "what was drafted is a corpus" "$loragen" corpus check "$work/bare"
 mkdir "$work/broken"

@@ -659,6 +659,30 @@ static void analyses(void) {
     options.struct_size = 3;
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_doctor(&analysis, corpus_path, &options));
 
+    loragen_import_options import = LORAGEN_IMPORT_OPTIONS_INIT;
+    import.dry_run = 1;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_import(NULL, corpus_path, &import));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_import(&analysis, NULL, &import));
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_import(&analysis, not_utf8, &import));
+    FAILS(LORAGEN_IO, loragen_corpus_import(&analysis, "/does/not/exist", &import));
+    FAILS(LORAGEN_IO, loragen_corpus_import(&analysis, "/dev/zero", NULL));
+    const char *names[] = {"no equals sign", "=b", NULL};
+    import.same_base_count = 1;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_import(&analysis, corpus_path, &import));
+    for (size_t i = 0; i < 3; i++) {
+        import.same_base = &names[i];
+        FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_import(&analysis, corpus_path, &import));
+    }
+    import.same_base_count = SIZE_MAX;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_import(&analysis, corpus_path, &import));
+    import.same_base_count = 0;
+    import.group = SIZE_MAX;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_import(&analysis, corpus_path, &import));
+    import.group = 0;
+    import.rank = INT32_MIN;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_corpus_import(&analysis, corpus_path, &import));
+    CLAIM(analysis == NULL);
+
     CLAIM(!loragen_analysis_json(NULL) && !loragen_analysis_text(NULL) && !loragen_analysis_svg(NULL));
     CLAIM(loragen_analysis_errors(NULL) == 0);
     loragen_analysis_free(NULL);

@@ -596,6 +596,32 @@ inline analysis nearest(const adapters &adapters, const std::string &folder, std
     return analysis(handle);
 }
 
+struct import_options {
+    std::uint64_t seed = 0;
+    std::size_t group = 0; // 0: the largest
+    std::int32_t rank = 0; // 0: any
+    bool keep_checkpoints = false;
+    bool dry_run = false;
+    std::vector<std::string> same_base; // "A=B"
+};
+
+/// loragen_corpus_import(): drafts the manifest of a folder from what lies beside its adapters.
+inline analysis import_corpus(const std::string &folder, const import_options &wanted = {}) {
+    loragen_import_options options = LORAGEN_IMPORT_OPTIONS_INIT;
+    options.seed = wanted.seed;
+    options.group = wanted.group;
+    options.rank = wanted.rank;
+    options.keep_checkpoints = wanted.keep_checkpoints;
+    options.dry_run = wanted.dry_run;
+    std::vector<const char *> names;
+    for (const std::string &pair : wanted.same_base) names.push_back(pair.c_str());
+    options.same_base = names.data();
+    options.same_base_count = names.size();
+    loragen_analysis *handle = nullptr;
+    detail::check(loragen_corpus_import(&handle, folder.c_str(), &options));
+    return analysis(handle);
+}
+
 /// loragen_doctor(): a folder of adapters before training.
 inline analysis diagnose(const std::string &path, std::uint64_t memory_limit = 0,
                          const progress_callback &progress = {}) {

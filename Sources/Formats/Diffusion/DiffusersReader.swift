@@ -31,6 +31,13 @@ extension DiffusersFile {
         _ file: SafetensorsFile, part: LoRAPart = LoRAPart(),
         note: (String) throws(LoragenError) -> Void = { Log.info($0) }
     ) throws(LoragenError) -> Adapter {
+        let (modules, metadata) = try gather(file, part: part, note: note)
+        return try modules.adapter(metadata: metadata)
+    }
+
+    static func gather(
+        _ file: SafetensorsFile, part: LoRAPart = LoRAPart(), note: (String) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> (modules: GatheredModules, metadata: [String: String]) {
         let groups = try groups(of: file, part, note)
         var metadata = file.metadata
         metadata["format"] = nil
@@ -55,7 +62,7 @@ extension DiffusersFile {
         if configs.isEmpty, !groups.values.contains(where: { $0.alpha != nil }) {
             try KohyaFile.noteAlpha(in: file, gathered.modules, note)
         }
-        return try gathered.adapter(metadata: metadata)
+        return (gathered, metadata)
     }
 
     private static func groups(

@@ -31,6 +31,13 @@ extension KohyaFile {
         _ file: SafetensorsFile, part: LoRAPart = LoRAPart(),
         note: (String) throws(LoragenError) -> Void = { Log.info($0) }
     ) throws(LoragenError) -> Adapter {
+        let (modules, metadata) = try gather(file, part: part, note: note)
+        return try modules.adapter(metadata: metadata)
+    }
+
+    static func gather(
+        _ file: SafetensorsFile, part: LoRAPart = LoRAPart(), note: (String) throws(LoragenError) -> Void
+    ) throws(LoragenError) -> (modules: GatheredModules, metadata: [String: String]) {
         var groups: [ByteKey: Group] = [:]
         let tensors = try part.tensors(of: file, note: note) { (name) throws(LoragenError) in
             name.firstIndex(of: ".").map { endings[String(name[$0...])] != nil } ?? false
@@ -62,7 +69,7 @@ extension KohyaFile {
         if !groups.values.contains(where: { $0.alpha != nil }) { try noteAlpha(in: file, gathered.modules, note) }
         var metadata = file.metadata
         metadata["format"] = nil
-        return try gathered.adapter(metadata: metadata)
+        return (gathered, metadata)
     }
 
     /// Trainers that say alpha in the metadata alone are not heard by hosts: without a tensor the scale is 1.

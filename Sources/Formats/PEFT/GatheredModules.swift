@@ -69,25 +69,55 @@ struct GatheredModules {
     func adapter(
         baseModel: String? = nil, taskType: String? = nil, metadata: [String: String]
     ) throws(LoragenError) -> Adapter {
+        let reader = try reader(baseModel: baseModel, taskType: taskType)
+        let adapter = try Adapter(layout: reader.layout, metadata: metadata) { (target) throws(LoragenError) in
+            guard let base = target.baseAddress else { return }
+            for (i, place) in reader.layout.tensors.enumerated() {
+                try reader.read(i, 0..<place.count, into: base + place.offset)
+            }
+        }
+        try adapter.checkFinite(source: file.path)
+        return adapter
+    }
+
+    /// The modules to be read in parts; the file's values are not looked at. Throws what the layout refuses.
+    func reader(baseModel: String? = nil, taskType: String? = nil) throws(LoragenError) -> any AdapterReader {
         let layout: Layout
         do throws(LoragenError) {
             layout = try Layout(modules: modules, baseModel: baseModel, taskType: taskType)
         } catch {
             throw LoragenError(.unsupported, "\(file.path): \(error.message)")
         }
-        let adapter = try Adapter(layout: layout, metadata: metadata) { (target) throws(LoragenError) in
-            for (module, parts) in zip(layout.modules, layout.parts) {
-                guard let entry = entries[ByteKey(module.name)] else { continue }
-                for (source, place) in [(entry.a, parts.a), (entry.b, parts.b)] {
-                    let part = UnsafeMutableBufferPointer(rebasing: target[layout.tensors[place].range])
-                    switch source {
-                    case .tensor(let tensor): try file.read(tensor, into: part)
-                    case .values(let values): _ = part.update(fromContentsOf: values)
-                    }
-                }
-            }
+        let sources = layout.modules.flatMap { module in
+            entries[ByteKey(module.name)].map { [$0.a, $0.b] } ?? []
         }
-        try adapter.checkFinite(source: file.path)
-        return adapter
+        guard sources.count == layout.tensors.count else {
+            throw LoragenError(.internalError, "\(file.path): tensors of a module were lost")
+        }
+        return GatheredAdapter(layout: layout, file: file, sources: sources)
+    }
+}
+
+/// An adapter of gathered modules.
+private struct GatheredAdapter: AdapterReader {
+    let layout: Layout
+    let file: SafetensorsFile
+    /// Of each tensor of the layout.
+    let sources: [GatheredModules.Source]
+
+    var heldValues: Int {
+        sources.reduce(0) { sum, source in
+            if case .values(let values) = source { return sum + values.count }
+            return sum
+        }
+    }
+
+    func read(
+        _ tensor: Int, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>
+    ) throws(LoragenError) {
+        switch sources[tensor] {
+        case .tensor(let stored): try file.read(stored, range: range, into: target)
+        case .values(let values): for (i, value) in values[range].enumerated() { target[i] = value }
+        }
     }
 }

@@ -39,6 +39,9 @@ public final class CorpusModules: AdapterModules {
     private var kept: [Int: Adapter] = [:]
     /// Each open file takes address space and one of the process' maps.
     private static let openLimit = 256
+    /// Values of open adapters that are in memory, of formats that are read at once; those of one are always.
+    private var held = 0
+    private let heldLimit = Int(clamping: min(1 << 30, Memory.available / 4)) / MemoryLayout<Float>.size
 
     public var count: Int { indices.count }
     public var layout: Layout { corpus.layout }
@@ -68,7 +71,11 @@ public final class CorpusModules: AdapterModules {
     private func opened(_ row: Int) throws(LoragenError) -> any AdapterReader {
         if let reader = open[row] { return reader }
         let reader = try corpus.reader(at: indices[row])
-        if open.count >= Self.openLimit { open.removeAll() }
+        if open.count >= Self.openLimit || held > heldLimit - reader.heldValues {
+            open.removeAll()
+            held = 0
+        }
+        held += reader.heldValues
         open[row] = reader
         return reader
     }

@@ -14,7 +14,8 @@ func corpusSource(_ path: String) throws(LoragenError) -> any CorpusSource {
     return info.st_mode & S_IFMT == S_IFDIR ? try FolderSource(FolderWalk(path)) : try PackedSource(path)
 }
 
-/// A folder of PEFT adapter folders: those that a manifest lists, or every one below it that is not inside of another's.
+/// A folder of adapters: those that a manifest lists, folders or files of any format, or every PEFT folder below it that is
+/// not inside of another's.
 struct FolderSource: CorpusSource {
     let path: String
     let lines: [ManifestLine]
@@ -42,7 +43,7 @@ struct FolderSource: CorpusSource {
         }
     }
 
-    private static func nothing(_ walk: FolderWalk) -> String {
+    static func nothing(_ walk: FolderWalk) -> String {
         let start =
             "\(walk.path): neither a manifest \(Corpus.manifestName) nor a folder with an adapter_config.json below it"
         if walk.found.contains(where: { $0.name == "." }) {
@@ -51,24 +52,25 @@ struct FolderSource: CorpusSource {
         let files = walk.found.filter { !$0.isFolder }.map(\.name)
         if !files.isEmpty {
             return start
-                + "; a corpus has PEFT folders, which `loragen convert` makes of files such as \(listed(files))"
+                + "; files such as \(listed(files)) are read when a manifest lists them, which `loragen corpus import` "
+                + "drafts"
         }
         return ([start] + walk.remarks.map(\.message)).joined(separator: "; ")
     }
 
     func name(_ entry: CorpusEntry) -> String {
-        entry.path.hasSuffix(".safetensors")
+        AdapterFormat.suffixes.contains(where: entry.path.hasSuffix)
             ? "\(path)/\(entry.path)" : "\(path)/\(entry.path)/adapter_model.safetensors"
     }
 
     func reader(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> any AdapterReader {
         if let compact = try compact(index, entry) { return try CoordinateReader(compact) }
-        return try PEFTFolder.reader(path: try folder(of: entry))
+        return try Adapter.reader(path: try folder(of: entry))
     }
 
     func adapter(_ index: Int, _ entry: CorpusEntry) throws(LoragenError) -> Adapter {
         if let compact = try compact(index, entry) { return try compact.coordinates() }
-        return try PEFTFolder.read(path: try folder(of: entry))
+        return try Adapter.read(path: try folder(of: entry))
     }
 
     /// A manifest may list files of compact adapters, which are read in coordinates.
@@ -98,8 +100,11 @@ struct FolderSource: CorpusSource {
         if hasManifest {
             let paths = Set(listed.map { $0.path.split(separator: "/").filter { $0 != "." } })
             let folders = Set(listed.compactMap(identity))
+            // Beside PEFT folders files are what they were converted to.
+            let hasFiles = listed.contains { entry in AdapterFormat.suffixes.contains(where: entry.path.hasSuffix) }
             let names = walk.found.filter {
-                $0.isFolder && !$0.isNested && $0.name != "." && !paths.contains($0.name.split(separator: "/"))
+                ($0.isFolder || hasFiles) && !$0.isNested && $0.name != "."
+                    && !paths.contains($0.name.split(separator: "/"))
             }.map(\.name).filter { name in resolved("\(path)/\(name)").map { !folders.contains($0) } ?? true }
             if !names.isEmpty {
                 remarks.append(
@@ -155,7 +160,7 @@ struct FolderSource: CorpusSource {
 }
 
 /// A path without links; nil when there is nothing.
-private func resolved(_ path: String) -> String? {
+func resolved(_ path: String) -> String? {
     guard let real = realpath(path, nil) else { return nil }
     defer { free(real) }
     return String(cString: real)

@@ -206,7 +206,8 @@ public struct Diagnosis {
                 Finding(
                     .warning, "not-in-corpus",
                     "\(counted(files.count, "adapter file")) that training does not read: \(listed(files))",
-                    "`loragen convert FILE FOLDER` makes the PEFT folder that it reads.", files))
+                    "`loragen corpus import` drafts a manifest that lists them, if there is none; else add a line for each.",
+                    files))
         }
         if !others.isEmpty {
             findings.append(

@@ -28,6 +28,25 @@ def test_a_corpus_unpacks_into_folders(corpus, tmp_path):
         corpus.unpack(tmp_path / "unpacked")
 
 
+def test_a_manifest_is_drafted_from_what_lies_beside(corpus, tmp_path):
+    corpus.unpack(tmp_path / "held")
+    (tmp_path / "held" / "corpus.jsonl").unlink()
+    for entry in corpus:
+        (tmp_path / "held" / entry.path / "README.md").write_text(f"---\ndescription: Task {entry.task}\n---\n")
+    trial = loragen.Corpus.import_folder(tmp_path / "held", dry_run=True, same_base={"a": "b"})
+    assert not (tmp_path / "held" / "corpus.jsonl").exists()
+    draft = loragen.Corpus.import_folder(tmp_path / "held")
+    assert draft["lines"] == trial["lines"] and len(draft["lines"]) == len(corpus)
+    assert "README.md: description" in str(draft) and draft["without_condition"] == []
+    assert {entry.text for entry in loragen.Corpus(tmp_path / "held")} == {f"Task {entry.task}" for entry in corpus}
+    with pytest.raises(loragen.FileError):
+        loragen.Corpus.import_folder(tmp_path / "held")
+    with pytest.raises(loragen.InvalidArgumentError):
+        loragen.Corpus.import_folder(tmp_path / "held", dry_run=True, group=2)
+    with pytest.raises(ValueError):
+        loragen.Corpus.import_folder(tmp_path / "held", rank=-1)
+
+
 def test_training_makes_a_generator(corpus, bits, tmp_path):
     generator = loragen.train(corpus, tmp_path / "ridge.safetensors", method="ridge")
     assert generator.method == "ridge"

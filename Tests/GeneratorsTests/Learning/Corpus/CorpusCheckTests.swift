@@ -209,7 +209,7 @@ struct CorpusCheckTests {
             try Synthetic.adapter(Synthetic.bits(i)).write(to: scratch("a\(i).safetensors"), format: .safetensors)
         }
         let finding = try #require(try Diagnosis(path: scratch.path).findings.first { $0.code == "no-corpus" })
-        #expect(finding.severity == .error && finding.message.contains("loragen convert"))
+        #expect(finding.severity == .error && finding.message.contains("loragen corpus import"))
         expectFailure(.format, "a0.safetensors") { _ = try Corpus(path: scratch.path) }
         // Beside a corpus they are said to be left out.
         for i in 0..<3 { try Synthetic.write(try Synthetic.adapter(Synthetic.bits(i)), to: scratch("t\(i)")) }

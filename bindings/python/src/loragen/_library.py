@@ -126,6 +126,14 @@ class CDoctorOptions(Sized):
     ]
 
 
+class CImportOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("seed", c_uint64), ("group", c_size_t), ("rank", c_int32),
+        ("keep_checkpoints", c_int32), ("dry_run", c_int32), ("same_base", POINTER(c_char_p)),
+        ("same_base_count", c_size_t),
+    ]
+
+
 class CConvertOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("save", POINTER(CSaveOptions)), ("lossy", c_int32), ("note", ProblemCallback),
@@ -269,6 +277,7 @@ _SIGNATURES = {
     "loragen_tokenizer_free": (None, [c_void_p]),
     "loragen_compare": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_void_p, c_size_t]),
     "loragen_nearest": (_STATUS, [POINTER(c_void_p), c_void_p, c_size_t, c_char_p, c_size_t]),
+    "loragen_corpus_import": (_STATUS, [POINTER(c_void_p), c_char_p, POINTER(CImportOptions)]),
     "loragen_doctor": (_STATUS, [POINTER(c_void_p), c_char_p, POINTER(CDoctorOptions)]),
     "loragen_analysis_json": (c_char_p, [c_void_p]),
     "loragen_analysis_text": (c_char_p, [c_void_p]),

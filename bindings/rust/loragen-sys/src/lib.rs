@@ -237,6 +237,19 @@ pub struct loragen_doctor_options {
     pub payload: *mut c_void,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct loragen_import_options {
+    pub struct_size: usize,
+    pub seed: u64,
+    pub group: usize,
+    pub rank: i32,
+    pub keep_checkpoints: i32,
+    pub dry_run: i32,
+    pub same_base: *const *const c_char,
+    pub same_base_count: usize,
+}
+
 pub type loragen_note_callback = loragen_problem_callback;
 
 #[repr(C)]
@@ -609,6 +622,11 @@ extern "C" {
         sample: usize,
         folder: *const c_char,
         count: usize,
+    ) -> loragen_status;
+    pub fn loragen_corpus_import(
+        out: *mut *mut loragen_analysis,
+        folder: *const c_char,
+        options: *const loragen_import_options,
     ) -> loragen_status;
     pub fn loragen_doctor(
         out: *mut *mut loragen_analysis,

@@ -1,6 +1,6 @@
 use crate::error::{check, Result};
 use crate::progress::{with_progress, Progress};
-use crate::{c_path, text, Adapter};
+use crate::{c_path, c_string, text, Adapter};
 use loragen_sys as sys;
 use std::mem::size_of;
 use std::ops::ControlFlow;
@@ -62,6 +62,41 @@ pub fn nearest(adapter: Adapter<'_>, folder: impl AsRef<Path>, count: usize) -> 
     let folder = c_path(folder.as_ref())?;
     let (adapters, sample) = adapter.raw();
     Analysis::make(|out| check(unsafe { sys::loragen_nearest(out, adapters, sample, folder.as_ptr(), count) }))
+}
+
+/// What [`import_corpus`] takes; the defaults draft the largest group.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    pub seed: u64,
+    /// From 1, as the summary numbers them; 0: the largest.
+    pub group: usize,
+    /// 0: any.
+    pub rank: i32,
+    pub keep_checkpoints: bool,
+    pub dry_run: bool,
+    /// Names of one base model: the first is taken as the second.
+    pub same_base: Vec<(String, String)>,
+}
+
+/// Drafts the manifest of a folder from what lies beside its adapters: model cards, metadata, configs, pictures.
+pub fn import_corpus(folder: impl AsRef<Path>, options: &ImportOptions) -> Result<Analysis> {
+    let folder = c_path(folder.as_ref())?;
+    let mut pairs = Vec::new();
+    for (name, base) in &options.same_base {
+        pairs.push(c_string(&format!("{name}={base}"))?);
+    }
+    let same_base: Vec<_> = pairs.iter().map(|pair| pair.as_ptr()).collect();
+    let options = sys::loragen_import_options {
+        struct_size: size_of::<sys::loragen_import_options>(),
+        seed: options.seed,
+        group: options.group,
+        rank: options.rank,
+        keep_checkpoints: options.keep_checkpoints.into(),
+        dry_run: options.dry_run.into(),
+        same_base: same_base.as_ptr(),
+        same_base_count: same_base.len(),
+    };
+    Analysis::make(|out| check(unsafe { sys::loragen_corpus_import(out, folder.as_ptr(), &options) }))
 }
 
 /// Looks at a folder of adapters before training. Factors take at most `memory_limit` bytes, 1 GiB if it is 0; beyond,

@@ -29,7 +29,7 @@ mod training;
 mod verify;
 
 pub use adapters::{Adapter, Adapters, DType, Format, Module, SaveOptions, Tensor};
-pub use analysis::{compare, doctor, nearest, Analysis};
+pub use analysis::{compare, doctor, import_corpus, nearest, Analysis, ImportOptions};
 pub use apply::{apply, convert, Apply};
 pub use compact::{Basis, CompactAdapter};
 pub use corpus::{Corpus, CorpusEntry, Split};

@@ -149,4 +149,7 @@ fn adapters_are_compared_and_a_corpus_looked_at() {
     assert_eq!(diagnosis.errors(), 0);
     assert!(diagnosis.svg().unwrap().starts_with("<svg"));
     assert!(matches!(loragen::doctor(&corpus, 0, &mut |_| Break(())), Err(Error::Cancelled(_))));
+    let options =
+        loragen::ImportOptions { dry_run: true, same_base: vec![("".into(), "b".into())], ..Default::default() };
+    assert!(matches!(loragen::import_corpus("nowhere", &options), Err(Error::InvalidArgument(_) | Error::Io(_))));
 }
