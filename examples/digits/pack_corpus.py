@@ -10,6 +10,7 @@ in the order of the rows.
 
     python pack_corpus.py                   # corpus/ -> digits.corpus.safetensors
     python pack_corpus.py --unpack FOLDER   # digits.corpus.safetensors -> PEFT folders
+    python pack_corpus.py --corpus FOLDER --packed FILE --no-measure    # a corpus of another base model
 """
 import argparse
 import json
@@ -92,12 +93,14 @@ def main():
     parser.add_argument("--corpus", type=Path, default=HERE / "corpus")
     parser.add_argument("--packed", type=Path, default=HERE / "digits.corpus.safetensors")
     parser.add_argument("--unpack", type=Path, metavar="FOLDER")
+    parser.add_argument("--no-measure", action="store_true", help="do not compare accuracies on digits")
     args = parser.parse_args()
     if args.unpack:
         unpack(args.packed, args.unpack)
     else:
         manifest, adapters = pack(args.corpus, args.packed)
-        compare(manifest, adapters, args.packed)
+        if not args.no_measure:
+            compare(manifest, adapters, args.packed)
 
 
 if __name__ == "__main__":
