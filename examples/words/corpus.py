@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 HERE = Path(__file__).resolve().parent
-PACKED = Path(__import__("os").environ.get("WC", HERE / "words.corpus.safetensors"))
+PACKED = HERE / "words.corpus.safetensors"
 
 
 class Corpus:

@@ -4,8 +4,8 @@
 
     python kernel_ridge.py                  # about a minute on one core
 
-A condition is the mean embedding of the definitions of X beside that of Y. What is predicted are the updates B A; kernel
-and ridge are chosen on the validation tasks. Skill: 1 - squared error / squared error of the mean update.
+A condition is the mean embedding of the texts for X beside that of the texts for Y. What is predicted are the updates
+B A; kernel and ridge are chosen on the validation tasks. Skill: 1 - squared error / squared error of the mean update.
 """
 import argparse
 
@@ -60,12 +60,16 @@ def skill(w, gram, train, which):
 
 
 def predicted(corpus, w, train):
-    """Adapters of the rank that all have, closest to the predicted updates: per PEFT key [tasks, ...]."""
+    """Adapters of the rank that all have, closest to the predicted updates: per PEFT key [tasks, ...]. Column j of `w`
+    weighs the adapter of task train[j]."""
     out = {}
-    w = w + (1 - w.sum(1, keepdims=True)) / len(train)  # on updates that are not centred
+    own, place = np.unique(train, return_inverse=True)
+    per_task = np.zeros((len(w), len(own)))
+    np.add.at(per_task, (slice(None), place), w)
+    w = per_task + (1 - per_task.sum(1, keepdims=True)) / len(own)  # on updates that are not centred
     for key_a, key_b in MODULES:
-        a = corpus.tensors[key_a][train].reshape(-1, minilm.WIDTH)
-        b = corpus.tensors[key_b][train]  # [train tasks, 384, r]
+        a = corpus.tensors[key_a][own].reshape(-1, minilm.WIDTH)
+        b = corpus.tensors[key_b][own]  # [training tasks, 384, r]
         pairs = []
         for row in w:
             update = (b * row[:, None, None]).transpose(1, 0, 2).reshape(minilm.WIDTH, -1) @ a
@@ -76,14 +80,16 @@ def predicted(corpus, w, train):
     return out
 
 
-def embedded(lines, which):
-    """[tasks, 2 x 384]: of each task's conditions number `which`, the mean embedding of X's texts and of Y's."""
+def embedder(conditions):
+    """A function from a condition to [2 x 384], the mean embedding of X's texts and of Y's."""
     from transformers import AutoModel, AutoTokenizer
 
+    def texts_of(condition, side):
+        texts = condition[side]["text"]
+        return texts if isinstance(texts, list) else [texts]
+
     tokenizer, model = AutoTokenizer.from_pretrained(minilm.folder()), AutoModel.from_pretrained(minilm.folder()).eval()
-    asked = [line["conditions"][which][side]["text"] for line in lines for side in ("yes", "no")]
-    asked = [texts if isinstance(texts, list) else [texts] for texts in asked]
-    texts = sorted({text for some in asked for text in some})
+    texts = sorted({text for condition in conditions for side in ("yes", "no") for text in texts_of(condition, side)})
     found = {}
     for start in range(0, len(texts), 64):
         batch = tokenizer(texts[start : start + 64], padding=True, truncation=True, max_length=256, return_tensors="pt")
@@ -91,33 +97,40 @@ def embedded(lines, which):
             states, mask = model(**batch).last_hidden_state, batch["attention_mask"][..., None]
         pooled = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
         found.update(zip(texts[start : start + 64], pooled.numpy().astype(np.float64)))
-    return np.stack([np.mean([found[text] for text in some], 0) for some in asked]).reshape(len(lines), -1)
+    return lambda condition: np.concatenate(
+        [np.mean([found[text] for text in texts_of(condition, side)], 0) for side in ("yes", "no")])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=int, help="use only so many training tasks")
+    parser.add_argument("--by", choices=("definitions", "names", "both"), default="both", help="conditions of training")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     corpus = Corpus()
-    train = corpus.train[: args.train]
-    gram = centred(grams(corpus), train)
-    few_shot, named = embedded(corpus.lines, 0), embedded(corpus.lines, -1)
-    _, name, ridge = best = max((skill(weights(k, k[train], r), gram, train, corpus.validation), name, r)
-                                for name, k in kernels(few_shot, few_shot[train]) for r in 10.0 ** np.arange(-4, 1.1, 0.5))
-    print(f"{len(train)} training tasks; chosen on validation: {name} kernel, ridge {ridge:.2g}, skill {best[0]:.3f}")
+    embed = embedder([condition for line in corpus.lines for condition in line["conditions"]])
+    wanted = {"definitions": (list,), "names": (str,), "both": (list, str)}[args.by]
+    # Each condition of a training task is a row; `task` says whose it is.
+    known, task = zip(*((embed(condition), i) for i in corpus.train[: args.train]
+                        for condition in corpus.lines[i]["conditions"] if isinstance(condition["yes"]["text"], wanted)))
+    known, task = np.stack(known), np.array(task)
+    asked = {by: np.stack([embed(line["conditions"][which]) for line in corpus.lines])
+             for by, which in (("definitions", 0), ("names", -2))}
+    gram = centred(grams(corpus), corpus.train[: args.train])
+    first = asked["names" if args.by == "names" else "definitions"]
+    among = dict(kernels(known, known))
+    best, name, ridge = max((skill(weights(kernel, among[name], ridge), gram, task, corpus.validation), name, ridge)
+                            for name, kernel in kernels(first, known) for ridge in 10.0 ** np.arange(-5, 1.1, 0.5))
+    print(f"{len(set(task))} training tasks by {args.by}; chosen on validation: {name} kernel, ridge {ridge:.2g}, "
+          f"skill {best:.3f}")
     measure = measuring.Measure()
-    for asked, x in (("definitions", few_shot), ("names", named)):
-        known = dict(kernels(few_shot, few_shot[train]))[name][train]
-        w = weights(dict(kernels(x, few_shot[train]))[name], known, ridge)
+    for by, x in asked.items():
+        w = weights(dict(kernels(x, known))[name], among[name], ridge)
         for group, rows in corpus.test.items():
-            accuracy = 100 * np.array(measure(predicted(corpus, w[rows], train), [sides(corpus.lines[i]) for i in rows]))
-            print(f"asked by {asked}, {group}: skill {skill(w, gram, train, rows):.3f}, "
-                  f"accuracy {accuracy.mean():.1f} ± {accuracy.std():.1f}")
-    for group, rows in corpus.test.items():
-        scores = [100 * corpus.lines[i]["scores"]["test_accuracy"] for i in rows]
-        print(f"fine-tuned, {group}: {np.mean(scores):.1f} ± {np.std(scores):.1f}")
+            accuracy = 100 * np.array(measure(predicted(corpus, w[rows], task), [sides(corpus.lines[i]) for i in rows]))
+            print(f"asked by {by}, {group}: skill {skill(w, gram, task, rows):.3f}, "
+                  f"accuracy {accuracy.mean():.1f} ± {accuracy.std():.1f}", flush=True)
 
 
 if __name__ == "__main__":
