@@ -757,7 +757,7 @@ typedef struct loragen_import_options {
  * loragen_adapters_open() reads: model cards, files of Civitai's helpers and the web UIs, metadata, trainers' configs,
  * pictures of the same name. Adapters of one base model with the same modules are a group, and one group is drafted. The
  * result, as text and as JSON by the schema in docs/corpus.md, says of each field where it comes from, what was left out
- * and why, and which lines lack a condition. Headers are read, values are not: loragen_corpus_check() does that. A
+ * and why, and which lines lack a text or a picture. Headers are read, values are not: loragen_corpus_check() does that. A
  * manifest that exists is never replaced: LORAGEN_IO. `options` may be NULL. */
 loragen_status loragen_corpus_import(loragen_analysis **out, const char *folder, const loragen_import_options *options);
 

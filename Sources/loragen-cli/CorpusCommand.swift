@@ -121,7 +121,7 @@ struct CorpusCommand: ParsableCommand {
 
                 Adapters of one base model with the same modules are a group; the largest is drafted, or that of --group. \
                 The summary says of every field where it comes from, what was left out and why, and which lines lack a \
-                condition. A manifest that is there is never replaced; look at it, then run corpus check.
+                text or a picture. A manifest that is there is never replaced; look at it, then run corpus check.
 
                   loragen corpus import my-loras/ --dry-run
                   loragen corpus import my-loras/ --same-base "sd_xl_base_1.0.safetensors=SDXL 1.0"

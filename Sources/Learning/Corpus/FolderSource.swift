@@ -105,7 +105,11 @@ struct FolderSource: CorpusSource {
             let names = walk.found.filter {
                 ($0.isFolder || hasFiles) && !$0.isNested && $0.name != "."
                     && !paths.contains($0.name.split(separator: "/"))
-            }.map(\.name).filter { name in resolved("\(path)/\(name)").map { !folders.contains($0) } ?? true }
+            }.filter { found in
+                let full = "\(path)/\(found.name)"
+                if resolved(full).map(folders.contains) == true { return false }
+                return found.isFolder || (try? OtherFile.kind(of: full)) == nil
+            }.map(\.name)
             if !names.isEmpty {
                 remarks.append(
                     Finding(

@@ -37,7 +37,7 @@ def test_a_manifest_is_drafted_from_what_lies_beside(corpus, tmp_path):
     assert not (tmp_path / "held" / "corpus.jsonl").exists()
     draft = loragen.Corpus.import_folder(tmp_path / "held")
     assert draft["lines"] == trial["lines"] and len(draft["lines"]) == len(corpus)
-    assert "README.md: description" in str(draft) and draft["without_condition"] == []
+    assert "README.md: description" in str(draft) and draft["without_text"] == []
     assert {entry.text for entry in loragen.Corpus(tmp_path / "held")} == {f"Task {entry.task}" for entry in corpus}
     with pytest.raises(loragen.FileError):
         loragen.Corpus.import_folder(tmp_path / "held")

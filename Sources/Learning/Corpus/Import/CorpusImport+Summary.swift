@@ -50,7 +50,7 @@ extension CorpusImport {
             "manifest": manifest.map { .string($0) } ?? .null, "group": JSON(chosen + 1), "groups": .array(groups),
             "lines": .array(
                 lines.map { ["path": .string($0.adapter.path), "fields": .array($0.fields.map(field))] }),
-            "without_condition": JSON(lines.filter { !$0.hasCondition }.map(\.adapter.path)),
+            "without_text": JSON(withoutText), "without_images": JSON(withoutImages),
             "left_out": .array(left.map { ["path": .string($0.path), "why": .string($0.why)] }),
             "remarks": JSON(remarks),
         ]
@@ -86,11 +86,15 @@ extension CorpusImport {
         }
         text += "\nWhere the fields come from:\n"
         for (name, origin, count) in origins { text += "  \(name): \(origin) (\(counted(count, "adapter")))\n" }
-        let without = lines.filter { !$0.hasCondition }.map(\.adapter.path)
-        if !without.isEmpty {
+        if !withoutText.isEmpty {
             text +=
-                "\nWithout a condition, neither text nor picture (\(without.count)): \(listed(without, limit: 8))\n"
-                + "  write \"text\" into their lines, or remove them\n"
+                "\nWithout a text (\(withoutText.count) of \(lines.count)): \(listed(withoutText, limit: 8))\n"
+                + "  a generator that is asked in words needs one in each line: write \"text\", or remove the line\n"
+        }
+        if !withoutImages.isEmpty, withoutImages.count < lines.count {
+            text +=
+                "\nWithout a picture (\(withoutImages.count) of \(lines.count)): \(listed(withoutImages, limit: 8))\n"
+                + "  a generator that is asked by pictures needs one in each line\n"
         }
         var reasons: [(why: String, paths: [String])] = []
         for (path, why) in left {
@@ -107,6 +111,10 @@ extension CorpusImport {
         if remarks.count > 20 { text += "  and \(remarks.count - 20) more\n" }
         return text
     }
+
+    /// Paths of lines that have neither bits nor words, and of those without a picture.
+    private var withoutText: [String] { lines.filter { $0.texts.isEmpty && $0.bits == nil }.map(\.adapter.path) }
+    private var withoutImages: [String] { lines.filter(\.images.isEmpty).map(\.adapter.path) }
 
     /// Base models of other groups that have the modules of the one that is drafted.
     private var namesakes: [String] {

@@ -41,8 +41,6 @@ public struct CorpusImport {
         let texts: [Inferred]
         let images: [Inferred]
         let bits: String?
-
-        var hasCondition: Bool { !texts.isEmpty || !images.isEmpty || bits != nil }
     }
 
     let path: String
@@ -96,6 +94,7 @@ public struct CorpusImport {
         lines = Self.lines(members, options)
         remarks =
             walk.remarks.map { "\($0.message). \($0.advice)" } + Self.disagreements(members, options)
+            + Self.identities(kept)
             + members.flatMap { member in member.remarks.map { "\(member.path): \($0)" } }
         guard let manifest else { return }
         let file = try AtomicFile(path: manifest)
@@ -184,6 +183,23 @@ public struct CorpusImport {
             }
         }
         return counts.map { "\($0.text): \(counted($0.count, "adapter"))" }
+    }
+
+    /// What the hashes of base models tell of their names.
+    private static func identities(_ adapters: [ImportedAdapter]) -> [String] {
+        var (names, hashes): ([String: Set<String>], [String: Set<String>]) = ([:], [:])
+        for (name, hash) in adapters.compactMap(\.baseFile) {
+            names[hash, default: []].insert(name)
+            hashes[name, default: []].insert(hash)
+        }
+        func quoted(_ names: Set<String>) -> String {
+            listed(names.sorted(by: precedes).map { "\"\(shortened($0))\"" }, limit: 8)
+        }
+        let one = names.filter { $0.value.count > 1 }.map { "base models \(quoted($0.value)) are one file by its hash" }
+        let several = hashes.filter { $0.value.count > 1 }.map {
+            "base model \"\(shortened($0.key))\" is the name of \($0.value.count) different files by their hashes"
+        }
+        return one.sorted(by: precedes) + several.sorted(by: precedes)
     }
 
     // MARK: Lines

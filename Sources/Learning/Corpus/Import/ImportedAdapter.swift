@@ -19,6 +19,8 @@ struct ImportedAdapter {
     private(set) var tags: [(words: [String], origin: String)] = []
     private(set) var images: [Inferred] = []
     private(set) var scores: [(name: String, value: Double)] = []
+    /// Name and hash of the base model's file, where kohya's scripts wrote them.
+    private(set) var baseFile: (name: String, hash: String)?
     /// Of files that could not be used.
     private(set) var remarks: [String] = []
 
@@ -74,6 +76,9 @@ struct ImportedAdapter {
             json[name] = isNested ? (try? JSON.parse(text, source: name)) ?? .null : .string(text)
         }
         add(Sidecar.metadata, .object(json), in: "") { _ in false }
+        if let hash = metadata["ss_new_sd_model_hash"], let name = metadata["ss_sd_model_name"].flatMap(Self.plain) {
+            baseFile = (Self.fileName(name), hash)
+        }
         // "10_sks dog": pictures of that folder were repeated ten times.
         let folders = json["ss_dataset_dirs"]?.object?.members.map { member in
             let rest = member.name.drop { $0.isASCII && $0.isNumber }
@@ -95,13 +100,16 @@ struct ImportedAdapter {
 
     /// Whether it names one.
     @discardableResult private mutating func addBase(_ name: String?, _ origin: String) -> Bool {
-        guard var name = name.flatMap(Self.plain), BaseName.canonical(name) != nil,
+        guard let name = name.flatMap(Self.plain), BaseName.canonical(name) != nil,
             !["none", "unknown", "other"].contains(name.lowercased())
         else { return false }
-        // A checkpoint's place on the trainer's machine.
-        if [".safetensors", ".ckpt"].contains(where: name.hasSuffix) { name = splitPath(name).name }
-        bases.append(Inferred(value: name, origin: origin))
+        bases.append(Inferred(value: Self.fileName(name), origin: origin))
         return true
+    }
+
+    /// Without a checkpoint's place on the trainer's machine.
+    private static func fileName(_ name: String) -> String {
+        [".safetensors", ".ckpt"].contains(where: name.hasSuffix) ? splitPath(name).name : name
     }
 
     private mutating func addText(_ text: String, _ origin: String) {

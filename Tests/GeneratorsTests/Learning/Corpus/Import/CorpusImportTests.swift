@@ -225,7 +225,7 @@ private struct Held {
         for part in [
             "6 adapters in 3 groups", "3 adapters of an unnamed base model, rank 2 (2), 4 (1)",
             "--same-base \"tiny-4bit=tiny\"", "u0.safetensors, u1.safetensors, u2.safetensors: of group 1",
-            "Without a condition, neither text nor picture (2): p0, p1", "model.safetensors: ",
+            "Without a text (2 of 2): p0, p1", "model.safetensors: ",
         ] { #expect(draft.text.contains(part), "\(part) in \(draft.text)") }
     }
 
@@ -269,6 +269,47 @@ private struct Held {
         }
     }
 
+    @Test func `hashes tell names of one base model's file, and one name of several`() throws {
+        let held = try Held()
+        let bases = [
+            ("a.ckpt", "01"), ("b.ckpt", "01"), ("model.safetensors", "02"), ("/x/model.safetensors", "03"),
+        ]
+        for (i, (name, hash)) in bases.enumerated() {
+            try held.unet(
+                "t\(i).safetensors", metadata: ["ss_sd_model_name": name, "ss_new_sd_model_hash": hash])
+        }
+        let remarks = try held.draft().remarks
+        #expect(remarks.contains(#"base models "a.ckpt", "b.ckpt" are one file by its hash"#), "\(remarks)")
+        #expect(remarks.contains { $0.contains(#""model.safetensors" is the name of 2 different files"#) })
+    }
+
+    @Test func `a draft with texts and pictures is a corpus, and says which lines lack what the others have`() throws {
+        let held = try Held()
+        for name in ["a", "b", "c"] {
+            try held.unet("\(name).safetensors")
+            try held.text("kind \(name)", "\(name).txt")
+            try held.json(["trainedWords": [name]], "\(name).civitai.info")
+            if name != "c" { try held.text("x", "\(name).png") }
+        }
+        let draft = try held.draft()
+        #expect(draft.json["without_images"] == ["c.safetensors"] && draft.json["without_text"] == [])
+        #expect(draft.text.contains("Without a picture (1 of 3): c.safetensors"))
+        let entries = try Corpus(path: held.path).entries
+        #expect(entries.map(\.texts) == ["a", "b", "c"].map { [$0, "kind \($0)"] })
+        #expect(entries.map(\.images) == [["a.png"], ["b.png"], []])
+    }
+
+    @Test func `models beside a corpus of files are no unlisted adapters`() throws {
+        let held = try Held()
+        for name in ["a", "b"] { try held.unet("\(name).safetensors") }
+        try SafetensorsBytes(
+            header: ["w": ["dtype": "F32", "shape": [1], "data_offsets": [0, 4]]], data: Data(count: 4)
+        ).save(to: "\(held.path)/model.safetensors")
+        try held.text(#"{"path": "a.safetensors", "bits": "01"}"#, "corpus.jsonl")
+        let unlisted = try Corpus(path: held.path).remarks.filter { $0.code == "unlisted" }
+        #expect(unlisted.map(\.adapters) == [["b.safetensors"]])
+    }
+
     // MARK: Hostile folders
 
     @Test func `sidecars that are nonsense, huge, deep or no text are told, and the adapters are drafted`() throws {
@@ -299,7 +340,7 @@ private struct Held {
         try wrong.unet("a.safetensors")
         try wrong.text(
             #"{"baseModel": 7, "trainedWords": {"a": [null, 1]}, "model": [[{"name": 3}], "x"]}"#, "a.civitai.info")
-        #expect(try wrong.draft().lines.first?.hasCondition == false)
+        #expect(try wrong.draft().json["without_text"] == ["a.safetensors"])
     }
 
     @Test func `long and odd texts stay one line of the manifest`() throws {
