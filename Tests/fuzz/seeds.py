@@ -179,6 +179,14 @@ def corpora():
     seed("manifest", "none", '{"path": "./a/"}\n{"path": "b", "split": "test"}')
     for name in "ab":
         folder(HERE / "manifest" / name, "linear")
+    card = ("---\nbase_model: &b x\ndescription: >-\n  folded\n  text\ninstance_prompt: \"a \\u00e9\"\n"
+            "tags: [lora, {k: v}, 1.5, *b]\n? [x]\n: y\nwidget:\n- text: 'it''s'\n  output:\n    url: images/0.png\n"
+            "model-index:\n- results:\n  - metrics:\n    - {type: accuracy, value: 0.5}\n---\n# Card\n")
+    helper = {"baseModel": "SDXL", "trainedWords": ["a", None, {"b": [1]}], "description": "<p>x&nbsp;&amp; y</p>",
+              "model": {"name": "x", "tags": ["style"]}}
+    seed("sidecar", "card", card, json.dumps(helper), "base_model: x\ninstance_prompt: a photo of sks dog\n", "A text.\n")
+    seed("sidecar", "trainer", "---\r\ndescription: |+2\r\n    two\r\n---\r\n", "{}",
+         "%YAML 1.1\n--- !!map\nconfig:\n  process:\n  - {trigger_word: sks, model: {name_or_path: 'x'}}\n...\n", "")
     for kind, condition in (("linear", "bits"), ("dora", "vector"), ("convolutions", "none"), ("grouped", "bits"),
                             ("embedding", "vector")):
         seed("packed", f"{kind}-{condition}", packed(kind, condition))

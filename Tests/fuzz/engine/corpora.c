@@ -93,6 +93,34 @@ void fuzz_collection(struct input *input) {
     }
 }
 
+/* What lies beside adapters: a model card, a helper's JSON, a trainer's configuration, a text. None of it stops a draft. */
+void fuzz_sidecar(struct input *input) {
+    static const char *const beside[] = {"held/a/README.md", "held/c.civitai.info", "held/d/config.yaml", "held/c.txt"};
+    static const char *const adapters[] = {"held/a", "held/c.safetensors", "held/d/lora.safetensors"};
+    struct part parts[PARTS] = {{0}};
+    if (split_parts(input->bytes, input->count, parts) < 4) { return; }
+    mkdir(in_work("held"), 0755);
+    mkdir(in_work("held/d"), 0755);
+    for (int i = 0; i < 3; i++) {
+        if (access(in_work(adapters[i]), F_OK) == 0) { continue; }
+        const int32_t format = i ? LORAGEN_FORMAT_SAFETENSORS : LORAGEN_FORMAT_PEFT;
+        must(loragen_convert(in_seeds("manifest/a"), in_work(adapters[i]), format, NULL) == LORAGEN_OK, "an adapter");
+    }
+    for (int i = 0; i < 4; i++) { place(in_work(beside[i]), parts[i].bytes, parts[i].count); }
+    loragen_import_options options = LORAGEN_IMPORT_OPTIONS_INIT;
+    options.dry_run = (int32_t)choose(input, 2);
+    options.group = choose(input, 2);
+    loragen_analysis *analysis;
+    must(loragen_corpus_import(&analysis, in_work("held"), &options) == LORAGEN_OK, "a draft");
+    must(*loragen_analysis_json(analysis) && *loragen_analysis_text(analysis), "a summary");
+    loragen_analysis_free(analysis);
+    if (options.dry_run) { return; }
+    loragen_corpus *corpus;
+    must(loragen_corpus_open(&corpus, in_work("held")) == LORAGEN_OK, "what was drafted is a corpus");
+    loragen_corpus_free(corpus);
+    unlink(in_work("held/corpus.jsonl"));
+}
+
 /* -------------------------------------------------------------------------------------------------------- training */
 
 /* Opened once, and freed at the end: a leak checker does not see what hangs at pointers with a tag, as Swift's enums have. */

@@ -33,6 +33,7 @@ static const struct {
     {"safetensors", fuzz_reader}, {"adapter", fuzz_adapter}, {"peft", fuzz_peft}, {"gguf", fuzz_gguf},
     {"onnx_adapter", fuzz_adapter}, {"npz", fuzz_adapter}, {"onnx", fuzz_onnx}, {"generator", fuzz_generator},
     {"request", fuzz_request}, {"manifest", fuzz_manifest}, {"packed", fuzz_packed}, {"collection", fuzz_collection},
+    {"sidecar", fuzz_sidecar},
     {"settings", fuzz_settings}, {"checkpoint", fuzz_checkpoint}, {"base", fuzz_base}, {"apply", fuzz_apply},
     {"apply_onnx", fuzz_apply_onnx}, {"compact", fuzz_compact}, {"picture", fuzz_picture},
     {"image_folder", fuzz_image_folder},

@@ -39,6 +39,7 @@ int32_t go_on(const char *message, void *payload);
 void fuzz_adapter(struct input *), fuzz_onnx(struct input *), fuzz_gguf(struct input *), fuzz_peft(struct input *);
 void fuzz_generator(struct input *), fuzz_request(struct input *);
 void fuzz_manifest(struct input *), fuzz_packed(struct input *), fuzz_collection(struct input *);
+void fuzz_sidecar(struct input *);
 void fuzz_settings(struct input *), fuzz_checkpoint(struct input *);
 void fuzz_compact(struct input *);
 void fuzz_picture(struct input *), fuzz_image_folder(struct input *);
