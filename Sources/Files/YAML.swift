@@ -8,7 +8,7 @@ public enum YAML {
     public static let sizeLimit = 1 << 20
     public static let depthLimit = 64
 
-    /// Throws `.format` with the line at which the text stops being YAML; `source` is named in messages.
+    /// Throws `.memory`, and `.format` with the line at which the text stops being YAML; `source` is named in messages.
     public static func parse(_ text: String, source: String) throws(LoragenError) -> JSON {
         if text.utf8.count > sizeLimit {
             throw LoragenError(.format, "\(source): \(text.utf8.count) bytes of YAML; expected at most \(sizeLimit)")
@@ -90,6 +90,9 @@ private final class YAMLParser {
     private func next() throws(LoragenError) -> Event {
         var event = yaml_event_t()
         guard yaml_parser_parse(parser, &event) == 1 else {
+            if parser.pointee.error == YAML_MEMORY_ERROR {
+                throw LoragenError(.memory, "\(source): no memory to read its YAML")
+            }
             throw error(parser.pointee.problem.map { String(cString: $0) } ?? "it cannot be read")
         }
         defer { yaml_event_delete(&event) }

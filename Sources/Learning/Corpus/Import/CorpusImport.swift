@@ -160,7 +160,7 @@ public struct CorpusImport {
 
     private static func renamed(_ base: Inferred, _ options: Options) -> Inferred {
         var result = base
-        for (name, other) in options.sameBase where BaseName.agree(result.value, name) {
+        for (name, other) in options.sameBase where BaseName.canonical(result.value) == BaseName.canonical(name) {
             result = Inferred(value: other, origin: "\(result.origin), by --same-base")
         }
         return result

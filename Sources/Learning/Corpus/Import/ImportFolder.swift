@@ -34,15 +34,17 @@ struct ImportFolder {
             do throws(LoragenError) {
                 var adapter = ImportedAdapter(name, shared(try Adapter.reader(path: full, note: { _ in }).layout))
                 if found.isFolder {
-                    for folder in folders(of: name, from: name.path) { addFiles(of: folder, to: &adapter) }
+                    for folder in folders(of: name, from: name.path) { try addFiles(of: folder, to: &adapter) }
                 } else {
-                    addNamesakes(to: &adapter, suffix: Self.suffix(name.path))
+                    try addNamesakes(to: &adapter, suffix: Self.suffix(name.path))
                     let own = Self.folder(of: name.path)
                     for folder in folders(of: name, from: own) where folder != own || runs[own]?.count == 1 {
-                        addFiles(of: folder, to: &adapter)
+                        try addFiles(of: folder, to: &adapter)
                     }
                 }
-                if full.hasSuffix(".safetensors") { adapter.add(metadata: try SafetensorsFile(path: full).metadata) }
+                if full.hasSuffix(".safetensors") {
+                    try adapter.add(metadata: SafetensorsFile(path: full).metadata)
+                }
                 adapters.append(adapter)
             } catch {
                 if error.code == .memory { throw error }
@@ -102,16 +104,20 @@ struct ImportFolder {
     }
 
     /// README.md and the like.
-    private mutating func addFiles(of folder: String, to adapter: inout ImportedAdapter) {
+    private mutating func addFiles(
+        of folder: String, to adapter: inout ImportedAdapter
+    ) throws(LoragenError) {
         let names = names(in: folder)
         for sidecar in Sidecar.ofFolder {
             guard let name = names[sidecar.name.lowercased()] else { continue }
-            add(sidecar, name, in: folder, to: &adapter)
+            try add(sidecar, name, in: folder, to: &adapter)
         }
     }
 
     /// What has the adapter's name, or that of its run, and another suffix.
-    private mutating func addNamesakes(to adapter: inout ImportedAdapter, suffix: String) {
+    private mutating func addNamesakes(
+        to adapter: inout ImportedAdapter, suffix: String
+    ) throws(LoragenError) {
         let folder = Self.folder(of: adapter.path)
         let names = names(in: folder)
         let own = splitPath(String(adapter.path.dropLast(suffix.count))).name
@@ -119,7 +125,7 @@ struct ImportFolder {
         for stem in own == run ? [own] : [own, run] {
             for sidecar in Sidecar.ofAdapter {
                 guard let name = names[(stem + sidecar.name).lowercased()] else { continue }
-                add(sidecar, name, in: folder, to: &adapter)
+                try add(sidecar, name, in: folder, to: &adapter)
             }
             for ending in Sidecar.pictures {
                 guard let name = names[(stem + ending).lowercased()] else { continue }
@@ -129,11 +135,16 @@ struct ImportFolder {
         }
     }
 
-    private func add(_ sidecar: Sidecar, _ name: String, in folder: String, to adapter: inout ImportedAdapter) {
+    private func add(
+        _ sidecar: Sidecar, _ name: String, in folder: String, to adapter: inout ImportedAdapter
+    ) throws(LoragenError) {
         let file = folder.isEmpty ? name : "\(folder)/\(name)"
         do throws(LoragenError) {
             adapter.add(sidecar, try sidecar.read("\(path)/\(file)"), in: folder, isPicture)
-        } catch { adapter.addRemark("not read: \(error.message)") }
+        } catch {
+            if error.code == .memory { throw error }
+            adapter.addRemark("not read: \(error.message)")
+        }
     }
 
     /// Whether a path that a file gives is a picture of this folder.

@@ -66,14 +66,16 @@ struct ImportedAdapter {
         }
     }
 
-    /// What kohya's scripts and others wrote into a safetensors file.
-    mutating func add(metadata: [String: String]) {
-        var json = JSONObject()
-        for (name, text) in metadata {
-            // Of these the text is JSON again.
-            let isNested = ["ss_tag_frequency", "ss_dataset_dirs", "ss_datasets"].contains(name)
-            if isNested, text.utf8.count > Sidecar.sizeLimit { continue }
-            json[name] = isNested ? (try? JSON.parse(text, source: name)) ?? .null : .string(text)
+    /// What kohya's scripts and others wrote into a safetensors file. Throws `.memory`.
+    mutating func add(metadata: [String: String]) throws(LoragenError) {
+        var json = JSONObject(metadata.map { ($0.key, .string($0.value)) })
+        // Of these the text is JSON again.
+        for name in ["ss_tag_frequency", "ss_dataset_dirs", "ss_datasets"] {
+            guard let text = metadata[name], text.utf8.count <= Sidecar.sizeLimit else { continue }
+            do throws(LoragenError) { json[name] = try JSON.parse(text, source: name) } catch {
+                if error.code == .memory { throw error }
+                addRemark("not read: \(error.message)")
+            }
         }
         add(Sidecar.metadata, .object(json), in: "") { _ in false }
         if let hash = metadata["ss_new_sd_model_hash"], let name = metadata["ss_sd_model_name"].flatMap(Self.plain) {

@@ -218,6 +218,8 @@ private struct Held {
                 $0.sameBase = [("tiny-4bit", "tiny")]
                 $0.group = 1
             } == ["p0", "p1", "q"])
+        // What is no name names none.
+        #expect(try paths { $0.sameBase = [("/", "x"), ("", "y")] }.count == 3)
         expectFailure(.invalidArgument, "no group 4", "3 groups") { _ = try paths { $0.group = 4 } }
         expectFailure(.invalidArgument, "rank 7") { _ = try paths { $0.rank = 7 } }
         #expect(!FileManager.default.fileExists(atPath: "\(held.path)/corpus.jsonl"))
