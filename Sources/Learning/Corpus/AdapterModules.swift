@@ -36,19 +36,31 @@ public final class CorpusModules: AdapterModules {
     private let indices: [Int]
     private let keeps: Bool
     private var open: [Int: any AdapterReader] = [:]
+    /// Rows that are open, the newest last.
+    private var order: [Int] = []
     private var kept: [Int: Adapter] = [:]
-    /// Each open file takes address space and one of the process' maps.
-    private static let openLimit = 256
+    private let openLimit: Int
     /// Values of open adapters that are in memory, of formats that are read at once; those of one are always.
     private var held = 0
-    private let heldLimit = Int(clamping: min(1 << 30, Memory.available / 4)) / MemoryLayout<Float>.size
+    private let heldLimit: Int
 
     public var count: Int { indices.count }
     public var layout: Layout { corpus.layout }
 
-    public init(_ corpus: Corpus, _ indices: [Int], keeps: Bool) {
-        (self.corpus, self.indices, self.keeps) = (corpus, indices, keeps)
+    public convenience init(_ corpus: Corpus, _ indices: [Int], keeps: Bool) {
+        // Each open file takes address space, one of the process' maps, and about a kilobyte of memory for each tensor.
+        let open = min(8192, max(256, (1 << 18) / max(1, corpus.layout.tensors.count)))
+        let held = Int(clamping: min(1 << 30, Memory.available / 4)) / MemoryLayout<Float>.size
+        self.init(corpus, indices, keeps: keeps, openLimit: open, heldLimit: held)
     }
+
+    init(_ corpus: Corpus, _ indices: [Int], keeps: Bool, openLimit: Int, heldLimit: Int) {
+        (self.corpus, self.indices, self.keeps) = (corpus, indices, keeps)
+        (self.openLimit, self.heldLimit) = (openLimit, heldLimit)
+    }
+
+    /// Adapters that are open now.
+    var openCount: Int { open.count }
 
     public func name(of row: Int) -> String { "\(corpus.path): \(corpus.entries[indices[row]].path)" }
 
@@ -71,11 +83,14 @@ public final class CorpusModules: AdapterModules {
     private func opened(_ row: Int) throws(LoragenError) -> any AdapterReader {
         if let reader = open[row] { return reader }
         let reader = try corpus.reader(at: indices[row])
-        if open.count >= Self.openLimit || held > heldLimit - reader.heldValues {
-            open.removeAll()
-            held = 0
+        // Those who fit go through all rows for one module after the other. The newest gives way, so that the first ones are
+        // open still when their turn comes again.
+        while let newest = order.last, open.count >= openLimit || held > heldLimit - reader.heldValues {
+            order.removeLast()
+            held -= open.removeValue(forKey: newest)?.heldValues ?? 0
         }
         held += reader.heldValues
+        order.append(row)
         open[row] = reader
         return reader
     }

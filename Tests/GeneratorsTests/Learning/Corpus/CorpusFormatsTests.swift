@@ -75,6 +75,28 @@ import Testing
         }
     }
 
+    @Test func `more adapters than may be open, or held, are read again`() throws {
+        let scratch = try Scratch()
+        let files = (0..<9).map { ("t\($0)", $0 % 2 == 0 ? AdapterFormat.kohya : .npz) }
+        for (i, (name, format)) in files.enumerated() {
+            try Self.save(try Self.adapter(UInt64(i)), format, to: scratch("c/\(name)\(format.suffix)"))
+        }
+        try Self.manifest(files.map { $0.0 + $0.1.suffix }, to: scratch)
+        let corpus = try Corpus(path: scratch("c"))
+        let expected = try (0..<9).map { products(try Self.adapter(UInt64($0))) }
+        // One adapter in memory is 84 numbers; those that stay in their file count as none.
+        for (open, held, most) in [(3, 1000, 3), (9, 170, 7), (9, 0, 6), (1, 0, 1)] {
+            let modules = CorpusModules(corpus, Array(0..<9), keeps: false, openLimit: open, heldLimit: held)
+            for module in 0..<3 {
+                for row in Array(0..<9) + [0, 8, 3] {
+                    let values = product(try modules.module(module, of: row), 0).values
+                    #expect(relativeError(values, Array(expected[row][module * 48..<(module + 1) * 48])) < 1e-6)
+                    #expect(modules.openCount <= most)
+                }
+            }
+        }
+    }
+
     @Test func `a GGUF adapter stands beside PEFT folders`() throws {
         let scratch = try Scratch()
         let layout = try Layout(
