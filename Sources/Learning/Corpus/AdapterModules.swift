@@ -39,24 +39,19 @@ public final class CorpusModules: AdapterModules {
     /// Rows that are open, the newest last.
     private var order: [Int] = []
     private var kept: [Int: Adapter] = [:]
-    private let openLimit: Int
+    /// Each open file takes address space, one of the process' maps, and about a kilobyte of memory for each tensor.
+    var openLimit: Int
     /// Values of open adapters that are in memory, of formats that are read at once; those of one are always.
     private var held = 0
-    private let heldLimit: Int
+    var heldLimit: Int
 
     public var count: Int { indices.count }
     public var layout: Layout { corpus.layout }
 
-    public convenience init(_ corpus: Corpus, _ indices: [Int], keeps: Bool) {
-        // Each open file takes address space, one of the process' maps, and about a kilobyte of memory for each tensor.
-        let open = min(8192, max(256, (1 << 18) / max(1, corpus.layout.tensors.count)))
-        let held = Int(clamping: min(1 << 30, Memory.available / 4)) / MemoryLayout<Float>.size
-        self.init(corpus, indices, keeps: keeps, openLimit: open, heldLimit: held)
-    }
-
-    init(_ corpus: Corpus, _ indices: [Int], keeps: Bool, openLimit: Int, heldLimit: Int) {
+    public init(_ corpus: Corpus, _ indices: [Int], keeps: Bool) {
         (self.corpus, self.indices, self.keeps) = (corpus, indices, keeps)
-        (self.openLimit, self.heldLimit) = (openLimit, heldLimit)
+        openLimit = min(8192, max(256, (1 << 18) / max(1, corpus.layout.tensors.count)))
+        heldLimit = Int(clamping: min(1 << 30, Memory.available / 4)) / MemoryLayout<Float>.size
     }
 
     /// Adapters that are open now.

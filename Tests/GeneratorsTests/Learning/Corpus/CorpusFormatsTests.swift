@@ -86,7 +86,8 @@ import Testing
         let expected = try (0..<9).map { products(try Self.adapter(UInt64($0))) }
         // One adapter in memory is 84 numbers; those that stay in their file count as none.
         for (open, held, most) in [(3, 1000, 3), (9, 170, 7), (9, 0, 6), (1, 0, 1)] {
-            let modules = CorpusModules(corpus, Array(0..<9), keeps: false, openLimit: open, heldLimit: held)
+            let modules = CorpusModules(corpus, Array(0..<9), keeps: false)
+            (modules.openLimit, modules.heldLimit) = (open, held)
             for module in 0..<3 {
                 for row in Array(0..<9) + [0, 8, 3] {
                     let values = product(try modules.module(module, of: row), 0).values
