@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the packed corpus, and writes a copy of it with other conditions."""
+"""Reads the packed corpus, and writes copies of it with other manifests."""
 import json
 from pathlib import Path
 
@@ -32,9 +32,9 @@ class Corpus:
     def rows(self, indices):
         return {key: value[indices] for key, value in self.tensors.items()}
 
-    def write(self, path, conditions):
-        """A copy whose lines have conditions(line) of their conditions."""
-        lines = [json.dumps({**line, "conditions": conditions(line)}) + "\n" for line in self.lines]
+    def write(self, path, changed):
+        """A copy whose manifest has changed(line) for each line."""
+        lines = [json.dumps(changed(line)) + "\n" for line in self.lines]
         save_file(load_file(self.path), str(path), metadata={**self.metadata, "manifest": "".join(lines)})
 
 

@@ -7,7 +7,8 @@
     python experiment.py --report                     # results/ from what is done
 
 A training is named by what its generator is asked by: `roles` (definitions or names for yes and for no), `glosses`
-(definitions alone), `names` (names alone), `sentence` (one sentence). Every generator is asked in all ways that it takes.
+(definitions alone), `names` (names alone), `sentence` (one sentence as one vector), `tokens` (one sentence, read token by
+token). Every generator is asked in all ways that it takes.
 """
 import argparse
 import json
@@ -25,16 +26,19 @@ import figures  # noqa: E402
 import loragen  # noqa: E402
 import measuring  # noqa: E402
 import minilm  # noqa: E402
-from corpus import PACKED, Corpus, sides  # noqa: E402
+from corpus import Corpus, sides  # noqa: E402
 
 RUNS = HERE / "corpus" / "runs"
 METHODS = ("nearest", "ridge", "kernel-ridge", "mlp", "cond-pdiff", "rpg")
 SEEDS = {"nearest": 1, "ridge": 1, "kernel-ridge": 1}  # of three: these have nothing that is drawn
-TRAININGS = {  # what a line keeps of its conditions
-    "roles": None,
-    "glosses": lambda conditions: [c for c in conditions if isinstance(c["yes"]["text"], list)],
-    "names": lambda conditions: [c for c in conditions if isinstance(c["yes"]["text"], str)],
-    "sentence": None,
+# The manifest's field, the most few-shot draws, namings and sentences of a task, settings. Fewer than the corpus has: methods
+# in closed form, which every report measures too, take time with the cube of the ways to ask.
+TRAININGS = {
+    "roles": ("conditions", 2, 1, 1, {}),
+    "glosses": ("conditions", 3, 0, 1, {}),
+    "names": ("conditions", 0, 2, 1, {}),
+    "sentence": ("text", 1, 0, 3, {}),
+    "tokens": ("text", 1, 0, 4, {"reader": "tokens"}),
 }
 NONSENSE = {"yes": ["the morrows of a trindle", "a brindled quapple of the fosk", "glim that borts in a wend",
                     "any of several lumping chards", "having snibs", "a plover of grames", "to wimble a frooth",
@@ -45,18 +49,23 @@ NONSENSE_SENTENCE = "Does this definition speak of trindles rather than of spoan
 
 
 def corpus_of(training, corpus):
-    keep = TRAININGS[training]
-    if keep is None:
-        return PACKED
+    """A copy, as the library keeps the texts' vectors beside a corpus."""
     path = RUNS / f"{training}.corpus.safetensors"
+    _, draws, namings, sentences, _ = TRAININGS[training]
+
+    def fewer(line):
+        few_shot = [c for c in line["conditions"] if isinstance(c["yes"]["text"], list)]
+        named = [c for c in line["conditions"] if isinstance(c["yes"]["text"], str)]
+        return {**line, "conditions": few_shot[:draws] + named[:namings], "text": line["text"][:sentences]}
+
     if not path.exists():
-        corpus.write(path, lambda line: keep(line["conditions"]))
+        corpus.write(path, fewer)
     return path
 
 
 def askings(training, line, paraphrased):
     """{way to ask: what generate() takes}."""
-    if training == "sentence":
+    if TRAININGS[training][0] == "text":
         others = {f"paraphrase {i}": text for i, text in enumerate(paraphrased["sentences"], 1)}
         return {way: {"text": text} for way, text in
                 {"sentence": line["text"][0], **others, "nonsense": NONSENSE_SENTENCE}.items()}
@@ -77,13 +86,25 @@ def generated(generator, requests, seed):
     return {key: np.stack([one[key] for one in made]) for key in made[0]}, round(milliseconds, 2)
 
 
+def shown(title):
+    last = [time.monotonic()]
+
+    def show(p):
+        if time.monotonic() - last[0] > 20:
+            last[0] = time.monotonic()
+            print(f"    {title}: {p.stage} step {p.step} of {p.steps}, skill {p.best_skill:.3f}, {p.seconds_left:.0f} s left",
+                  flush=True)
+
+    return show
+
+
 def percent(scores):
     return [round(100 * score, 2) for score in scores]
 
 
 class Experiment:
     def __init__(self, settings):
-        self.corpus, self.measure, self.settings = Corpus(), measuring.Measure(), settings
+        self.corpus, self.measure, self.settings = Corpus(), measuring.Measure(half=True), settings
         self.paraphrased = json.loads((HERE / "tests.json").read_text())["paraphrased"]
         self.encoder = loragen.Encoder(minilm.folder())
         RUNS.mkdir(exist_ok=True)
@@ -93,11 +114,12 @@ class Experiment:
         if path.exists():
             return
         file, start = path.with_suffix(".loragen.safetensors"), time.monotonic()
-        field = "text" if training == "sentence" else "conditions"
-        with loragen.train(corpus_of(training, self.corpus), file, method=method, seed=seed, settings=self.settings,
-                           encoder=self.encoder, condition=field):
+        field, *_, settings = TRAININGS[training]
+        settings = {**settings, **self.settings}
+        with loragen.train(corpus_of(training, self.corpus), file, method=method, seed=seed, settings=settings,
+                           encoder=self.encoder, condition=field, progress=shown(f"{training} {method} seed {seed}")):
             pass
-        result = {"training": training, "method": method, "seed": seed, "settings": self.settings or {},
+        result = {"training": training, "method": method, "seed": seed, "settings": settings,
                   "training_s": round(time.monotonic() - start, 1), "file_bytes": file.stat().st_size, "groups": {}}
         with loragen.Generator(file, encoder=self.encoder) as generator:
             result["skill"] = generator.report.get("test", {}).get("skill")
@@ -116,9 +138,10 @@ class Experiment:
         result = {}
         for way in asked[0]:
             adapters, milliseconds = generated(generator, [a[way] for a in asked], seed)
-            result[way] = percent(self.measure(adapters, tasks))
+            result[way] = percent(self.measure(adapters, tasks, every=3 if way == "nonsense" else 1))
             if "another task's" not in result:  # the first way is the plainest
-                result["another task's"] = percent(self.measure({k: np.roll(v, 1, 0) for k, v in adapters.items()}, tasks))
+                another = {key: np.roll(value, 1, 0) for key, value in adapters.items()}
+                result["another task's"] = percent(self.measure(another, tasks, every=3))
                 result["ms"] = milliseconds
         return result
 
@@ -207,7 +230,7 @@ def main():
     parser.add_argument("--trainings", default=",".join(TRAININGS))
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--settings", type=json.loads, help="of the methods, as JSON")
+    parser.add_argument("--settings", type=json.loads, default={}, help="of the methods, as JSON")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="only write results/ from what is done")
     args = parser.parse_args()

@@ -102,7 +102,7 @@ def linear(x, w, name):
 def attend(q, k, v, valid):
     """Attention among the tokens of each text; q, k, v [all tokens, 384]."""
     def padded(x):
-        return torch.zeros(*valid.shape, WIDTH).masked_scatter(valid[..., None], x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+        return x.new_zeros(*valid.shape, WIDTH).masked_scatter(valid[..., None], x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
 
     out = F.scaled_dot_product_attention(padded(q), padded(k), padded(v), attn_mask=valid[:, None, None])
     return out.transpose(1, 2).flatten(2)[valid]
