@@ -176,17 +176,17 @@ def summary(runs):
     """Over the seeds of one training and method: {group: {way: {"mean", "deviation" over seeds}}, margin}."""
     result = {"seeds": [run["seed"] for run in runs], "training_s": [run["training_s"] for run in runs], "groups": {}}
     for group, ways in runs[0]["groups"].items():
-        scores = {way: np.array([run["groups"][group][way] for run in runs]) for way in ways}  # [seeds, tasks]
-        scores = {way.split(" ")[0] if way.startswith("paraphrase ") else way: value for way, value in scores.items()
-                  if not way.startswith("paraphrase ")}
-        others = [np.array([run["groups"][group][way] for run in runs]) for way in ways if way.startswith("paraphrase ")]
+        scores = {way: np.array([run["groups"][group][way] for run in runs]) for way in ways if way != "ms"}  # [seeds, tasks]
+        others = [scores.pop(way) for way in ways if way.startswith("paraphrase ")]
         if others:
             scores["paraphrase"] = np.mean(others, 0)
         first = next(iter(ways))
         result["groups"][group] = {
-            way: {"mean": round(float(value.mean()), 2), "deviation": round(float(value.mean(-1).std(ddof=len(runs) > 1)), 2)}
+            way: {"mean": round(float(value.mean()), 2),
+                  "deviation": round(float(value.mean(-1).std(ddof=int(len(runs) > 1))), 2)}
             for way, value in scores.items()}
         margin = (scores[first] - scores["another task's"]).mean(0)
+        result["groups"][group]["ms"] = [run["groups"][group]["ms"] for run in runs]
         result["groups"][group]["margin"] = dict(zip(("mean", "low", "high"), interval(margin)))
     return result
 
@@ -210,18 +210,18 @@ def report():
 
 
 def table(training, result):
+    """A row a method, a column a way to ask; cells are test pairs · new category, with the deviation over seeds if several."""
     groups = list(result["references"])
     ways = [way for way in next(iter(result[training].values()))["groups"][groups[0]] if way not in ("ms", "margin")]
-    head = [f"trained by {training}", *(f"{group}: {way}" for group in groups for way in [*ways, "margin (95 %)"])]
-    text = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    head = [f"trained by {training}", "seeds", *(f"asked by {way}" for way in ways), *(f"margin, {g} (95 %)" for g in groups)]
+    text = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for method, one in result[training].items():
-        cells = []
-        for group in groups:
-            g = one["groups"][group]
-            cells += [f"{g[w]['mean']:.1f} ± {g[w]['deviation']:.1f}" if len(one["seeds"]) > 1 else f"{g[w]['mean']:.1f}"
-                      for w in ways]
-            cells.append("{mean:.1f} ({low:.1f} to {high:.1f})".format(**g["margin"]))
-        text.append("| " + " | ".join([method, *cells]) + " |")
+        def cell(way):
+            deviation = " ± {deviation:.1f}" if len(one["seeds"]) > 1 else ""
+            return " · ".join(("{mean:.1f}" + deviation).format(**one["groups"][group][way]) for group in groups)
+
+        margins = ["{mean:.1f} ({low:.1f} to {high:.1f})".format(**one["groups"][group]["margin"]) for group in groups]
+        text.append("| " + " | ".join([method, str(len(one["seeds"])), *map(cell, ways), *margins]) + " |")
     return "\n".join(text) + "\n"
 
 
@@ -231,11 +231,11 @@ def main():
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--settings", type=json.loads, default={}, help="of the methods, as JSON")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of training")
     parser.add_argument("--report", action="store_true", help="only write results/ from what is done")
     args = parser.parse_args()
     if not args.report:
-        torch.set_num_threads(args.threads)
+        torch.set_num_threads(1)
         loragen.set_threads(args.threads)
         experiment = Experiment(args.settings)
         experiment.references()
