@@ -5,6 +5,8 @@ public protocol AdapterReader: Sendable {
     var layout: Layout { get }
     /// Values that are in memory for as long as it lives; the others stay in their file.
     var heldValues: Int { get }
+    /// The same for a layout of the same modules, in less memory: with that layout, and without what only opening needed.
+    func sharing(_ layout: Layout) -> any AdapterReader
     /// Puts values `range` of a tensor, an index into `layout.tensors`, into `target`, which has room for them.
     func read(
         _ tensor: Int, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>
@@ -13,6 +15,7 @@ public protocol AdapterReader: Sendable {
 
 extension AdapterReader {
     public var heldValues: Int { 0 }
+    public func sharing(_ layout: Layout) -> any AdapterReader { self }
 
     /// One module as an adapter of its own.
     public func module(_ index: Int) throws(LoragenError) -> Adapter {

@@ -54,6 +54,11 @@ struct StoredAdapter: AdapterReader {
     let file: SafetensorsFile
     let tensors: [SafetensorsTensor]
 
+    func sharing(_ layout: Layout) -> any AdapterReader {
+        layout.difference(from: self.layout) == nil
+            ? StoredAdapter(layout: layout, file: file.unlisted, tensors: tensors) : self
+    }
+
     func read(
         _ tensor: Int, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>
     ) throws(LoragenError) {

@@ -28,6 +28,14 @@ public final class SafetensorsFile: Sendable {
         index = header.index
     }
 
+    /// The same bytes without the list of tensors, for those who hold the tensors that they read.
+    public var unlisted: SafetensorsFile { SafetensorsFile(bytesOf: self) }
+
+    private init(bytesOf other: SafetensorsFile) {
+        (path, dataStart, file) = (other.path, other.dataStart, other.file)
+        (metadata, tensors, index) = ([:], [], [:])
+    }
+
     /// The tensor of that name, `nil` if there is none.
     public func tensor(_ name: String) -> SafetensorsTensor? { index[ByteKey(name)].map { tensors[$0] } }
 

@@ -105,6 +105,11 @@ private struct GatheredAdapter: AdapterReader {
     /// Of each tensor of the layout.
     let sources: [GatheredModules.Source]
 
+    func sharing(_ layout: Layout) -> any AdapterReader {
+        layout.difference(from: self.layout) == nil
+            ? GatheredAdapter(layout: layout, file: file.unlisted, sources: sources) : self
+    }
+
     var heldValues: Int {
         sources.reduce(0) { sum, source in
             if case .values(let values) = source { return sum + values.count }

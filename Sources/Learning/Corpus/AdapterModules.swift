@@ -39,7 +39,7 @@ public final class CorpusModules: AdapterModules {
     /// Rows that are open, the newest last.
     private var order: [Int] = []
     private var kept: [Int: Adapter] = [:]
-    /// Each open file takes address space, one of the process' maps, and about a kilobyte of memory for each tensor.
+    /// Each open file takes address space, one of the process' maps, and some memory for each tensor: 256 MiB in all.
     var openLimit: Int
     /// Values of open adapters that are in memory, of formats that are read at once; those of one are always.
     private var held = 0
@@ -50,7 +50,7 @@ public final class CorpusModules: AdapterModules {
 
     public init(_ corpus: Corpus, _ indices: [Int], keeps: Bool) {
         (self.corpus, self.indices, self.keeps) = (corpus, indices, keeps)
-        openLimit = min(8192, max(256, (1 << 18) / max(1, corpus.layout.tensors.count)))
+        openLimit = min(8192, max(256, (1 << 20) / max(1, corpus.layout.tensors.count)))
         heldLimit = Int(clamping: min(1 << 30, Memory.available / 4)) / MemoryLayout<Float>.size
     }
 
@@ -77,7 +77,7 @@ public final class CorpusModules: AdapterModules {
 
     private func opened(_ row: Int) throws(LoragenError) -> any AdapterReader {
         if let reader = open[row] { return reader }
-        let reader = try corpus.reader(at: indices[row])
+        let reader = try corpus.reader(at: indices[row]).sharing(corpus.layout)
         // Those who fit go through all rows for one module after the other. The newest gives way, so that the first ones are
         // open still when their turn comes again.
         while let newest = order.last, open.count >= openLimit || held > heldLimit - reader.heldValues {
