@@ -1,8 +1,11 @@
 import Tensor
 
 extension Condition {
-    /// The parts of a schema that this condition is one of. Encoded parts without an encoder have the length 0.
-    public func parts(_ encoders: ConditionEncoders = ConditionEncoders()) throws(LoragenError) -> [Schema.Part] {
+    /// The parts of a schema that this condition is one of. Encoded parts without an encoder have the length 0. With
+    /// `tokens`, texts and pictures are the states of those instead of vectors.
+    public func parts(
+        _ encoders: ConditionEncoders = ConditionEncoders(), tokens: TokenFeatures? = nil
+    ) throws(LoragenError) -> [Schema.Part] {
         var found: [Schema.Part] = []
         for given in parts {
             let kind = try conditionKinds(given.kind)
@@ -10,6 +13,11 @@ extension Condition {
             if let other = found.first(where: { $0.name == name }) {
                 guard other.kind.name == kind.name, kind.isPooled else {
                     throw LoragenError(.invalidArgument, "the condition has two parts \"\(name)\"")
+                }
+                guard other.isPooled else {
+                    throw LoragenError(
+                        .invalidArgument,
+                        "\"\(name)\" has several values; token by token, one can be read: give one, or use pooled vectors")
                 }
                 continue
             }
@@ -20,10 +28,19 @@ extension Condition {
                 continue
             }
             let encoder = encoders[kind.name]
+            if let encoder, let tokens, !(0...encoder.layers).contains(tokens.layer) {
+                throw LoragenError(
+                    .invalidArgument, "layer \(tokens.layer) of an encoder that has the layers 0 to \(encoder.layers)")
+            }
+            let (length, overflow) = (encoder?.stateWidth ?? 0).multipliedReportingOverflow(by: tokens?.count ?? 1)
+            guard !overflow, length <= Schema.widthLimit else {
+                throw LoragenError(.invalidArgument, "\(tokens?.count ?? 0) tokens are too many")
+            }
             found.append(
                 Schema.Part(
-                    name: name, kind: kind, length: encoder?.width ?? 0,
-                    encoder: try encoder.map { (encoder) throws(LoragenError) in try PartEncoder(encoder) }))
+                    name: name, kind: kind, length: tokens == nil ? encoder?.width ?? 0 : length,
+                    encoder: try encoder.map { (encoder) throws(LoragenError) in try PartEncoder(encoder) },
+                    tokens: tokens))
         }
         return found
     }
@@ -56,7 +73,7 @@ extension Condition {
         for given in self.parts {
             let place = try Self.place(of: given, parts)
             let part = parts[place]
-            guard found[place].isEmpty || part.kind.isPooled else {
+            guard found[place].isEmpty || part.isPooled else {
                 throw LoragenError(
                     .invalidArgument, "\"\(part.name)\" is given twice; this generator takes \(Schema.phrase(parts))")
             }

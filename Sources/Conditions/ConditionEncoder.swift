@@ -11,6 +11,37 @@ public protocol ConditionEncoder: Sendable {
     func description() throws(LoragenError) -> JSON
     /// A vector for each value, which is of its kind.
     func vectors(_ values: [ConditionValue]) throws(LoragenError) -> [[Float]]
+    /// Numbers of a token's state, and layers beside layer 0, that of the embeddings.
+    var stateWidth: Int { get }
+    var layers: Int { get }
+    /// The states of each value's first tokens, `[tokens.count, stateWidth]`, zeros where there are fewer.
+    func states(_ values: [ConditionValue], _ tokens: TokenFeatures) throws(LoragenError) -> [[Float]]
+}
+
+extension ConditionEncoder {
+    public var stateWidth: Int { 0 }
+    public var layers: Int { 0 }
+
+    public func states(_ values: [ConditionValue], _ tokens: TokenFeatures) throws(LoragenError) -> [[Float]] {
+        throw LoragenError(.unsupported, "\(folder): this encoder has no tokens; read its vectors (reader=pooled)")
+    }
+}
+
+/// Texts or pictures as the states of their tokens, which a reader makes features of; else they are one vector.
+public struct TokenFeatures: Equatable, Sendable {
+    /// The most tokens; those behind are left out.
+    public var count: Int
+    /// The encoder's layer whose states they are, 0 that of its embeddings.
+    public var layer: Int
+
+    public init(count: Int, layer: Int) { (self.count, self.layer) = (count, layer) }
+
+    /// Rows of a value's states as a block of one size.
+    func block(_ states: Tensor<Float>) -> [Float] {
+        let (tokens, width) = (states.shape[0], states.shape[1])
+        let kept = states.slice(axis: 0, 0..<min(tokens, count)).values
+        return kept + [Float](repeating: 0, count: max(0, count - tokens) * width)
+    }
 }
 
 /// The encoders that a host has given, by the names of the kinds that they are for.

@@ -38,6 +38,13 @@ public struct ConditionScale: Sendable {
         }
     }
 
+    /// The same, with some numbers left as they are.
+    func leaving(_ range: Range<Int>) throws(LoragenError) -> ConditionScale {
+        var (shift, scale) = (shift, scale)
+        for i in range.clamped(to: shift.indices) { (shift[i], scale[i]) = (0, 1) }
+        return try ConditionScale(shift: shift, scale: scale)
+    }
+
     /// Standardised conditions, `[n, C]`, of the length that was measured.
     public func callAsFunction(_ conditions: [[Float]]) -> Tensor<Float> {
         let values = conditions.flatMap { c in c.indices.map { (c[$0] - shift[$0]) * scale[$0] } }

@@ -1,6 +1,12 @@
 import Files
 import Tensor
 
+/// Makes features of standardised numbers `[n, width of the schema]`: `[n, width]`.
+public protocol FeatureReader: Sendable {
+    var width: Int { get }
+    func features(_ numbers: Tensor<Float>) -> Tensor<Float>
+}
+
 /// Which conditions a generator takes, and how they become features.
 public struct Schema: Sendable {
     public struct Part: Sendable {
@@ -10,6 +16,10 @@ public struct Schema: Sendable {
         public let length: Int
         /// Of kinds that need one.
         public internal(set) var encoder: PartEncoder?
+        /// Of parts that a reader reads token by token.
+        public internal(set) var tokens: TokenFeatures?
+        /// Whether it may have several values, whose mean counts.
+        public var isPooled: Bool { kind.isPooled && tokens == nil }
 
         /// What is expected of it, for messages.
         var phrase: String { kind.phrase(length) }
@@ -18,8 +28,10 @@ public struct Schema: Sendable {
     public private(set) var parts: [Part]
     /// Numbers of all parts, one after the other; 0 without a condition.
     public let width: Int
-    /// Of the training tasks, which standardise the numbers.
+    /// Of the training tasks, which standardise the numbers, all but those of tokens.
     public let scale: ConditionScale
+    /// What makes features of tokens; nil where the standardised numbers are the features.
+    public var reader: (any FeatureReader)?
 
     /// The most numbers of a condition.
     public static let widthLimit = 1 << 24
@@ -34,11 +46,20 @@ public struct Schema: Sendable {
 
     /// Parts of numbers that were encoded by them, scaled by those of the training tasks.
     public init(_ parts: [Part], fitting numbers: [[Float]]) throws(LoragenError) {
-        try self.init(parts, ConditionScale(fitting: numbers))
+        var scale = ConditionScale(fitting: numbers)
+        var start = 0
+        for part in parts {
+            if part.tokens != nil { scale = try scale.leaving(start..<(start + part.length)) }
+            start += part.length
+        }
+        try self.init(parts, scale)
     }
 
+    /// Numbers of the features.
+    public var featureWidth: Int { reader?.width ?? width }
+
     /// Whether a request may give more values than there are parts.
-    public var isPooled: Bool { parts.contains { $0.kind.isPooled } }
+    public var isPooled: Bool { parts.contains(where: \.isPooled) }
 
     /// Takes the encoders of a host for the parts that need them. Throws `.mismatch` for others than those of the training.
     public mutating func take(_ encoders: ConditionEncoders) throws(LoragenError) {
@@ -55,13 +76,21 @@ public struct Schema: Sendable {
         for (kind, values) in try condition.encoded(parts) {
             // Without an encoder `numbers` says what is missing.
             guard let encoder = parts.first(where: { $0.kind.name == kind })?.encoder?.encoder else { continue }
-            for (value, vector) in zip(values, try encoder.vectors(values)) { known[value] = vector }
+            let tokens = parts.first { $0.kind.name == kind }?.tokens
+            let vectors =
+                if let tokens { try encoder.states(values, tokens) } else { try encoder.vectors(values) }
+            for (value, vector) in zip(values, vectors) { known[value] = vector }
         }
         return try condition.numbers(of: parts, known: known)
     }
 
-    /// Numbers, standardised, `[n, width]`.
-    public func features(_ numbers: [[Float]]) -> Tensor<Float> { scale(numbers) }
+    /// Numbers, standardised and read, `[n, featureWidth]`.
+    public func features(_ numbers: [[Float]]) -> Tensor<Float> {
+        guard let reader else { return scale(numbers) }
+        // Row by row: the same bytes, however many are asked for at once.
+        let rows = numbers.map { row in withoutGradients { reader.features(scale([row])) } }
+        return rows.isEmpty ? .zeros([0, featureWidth]) : .concatenate(rows, axis: 0)
+    }
 
     /// "5 bits", "5 bits for "style" and a vector of 3 numbers for "subject"", "no condition".
     public var phrase: String { Self.phrase(parts) }
@@ -95,6 +124,9 @@ public struct Schema: Sendable {
                     "name": .string(part.name), "kind": .string(part.kind.name), "length": JSON(part.length),
                 ]
                 object["encoder"] = part.encoder?.description
+                if let tokens = part.tokens {
+                    (object["tokens"], object["layer"]) = (JSON(tokens.count), JSON(tokens.layer))
+                }
                 return .object(object)
             })
     }
@@ -125,7 +157,14 @@ public struct Schema: Sendable {
                 throw wrong(
                     "part \"\(name)\" of its condition is of kind \"\(kind)\": its \"encoder\" is missing or not one")
             }
-            parts.append(Part(name: name, kind: known, length: length, encoder: encoder))
+            var part = Part(name: name, kind: known, length: length, encoder: encoder)
+            if let count = item.object?["tokens"]?.integer {
+                guard encoder != nil, (1...length).contains(count), length % count == 0,
+                    let layer = item.object?["layer"]?.integer, (0...1000).contains(layer)
+                else { throw wrong("the \"tokens\" or the \"layer\" of part \"\(name)\" are out of range") }
+                part.tokens = TokenFeatures(count: count, layer: layer)
+            }
+            parts.append(part)
         }
         guard parts.reduce(0, { $0 + $1.length }) <= widthLimit else {
             throw wrong("its conditions have too many numbers")

@@ -39,6 +39,8 @@ package struct GeneratorFile {
     var settings: Settings
     var size: ProblemSize
     var schema: Schema
+    /// Of a generator whose schema has a reader.
+    var reading: ReaderSettings?
     var representation: Representation
     var index: TrainingIndex
     var report: JSON
@@ -47,7 +49,7 @@ package struct GeneratorFile {
 
     package init(
         method: String, preset: String, settings: Settings, size: ProblemSize, schema: Schema,
-        representation: Representation, index: TrainingIndex, report: JSON,
+        reading: ReaderSettings? = nil, representation: Representation, index: TrainingIndex, report: JSON,
         seed: UInt64, hash: String = ""
     ) {
         self.method = method
@@ -55,6 +57,7 @@ package struct GeneratorFile {
         self.settings = settings
         self.size = size
         self.schema = schema
+        self.reading = reading
         self.representation = representation
         self.index = index
         self.report = report
@@ -111,6 +114,9 @@ package struct GeneratorFile {
             ("normaliser.scale", representation.normaliser.scale),
             ("training.conditions", index.conditions), ("training.sketches", index.sketches),
         ]
+        if let reader = schema.reader as? ConditionReader {
+            tensors += reader.namedTensors().map { ("reader." + $0.name, $0.tensor) }
+        }
         tensors += representation.space.state
         let halves = Dictionary(
             model.module.namedFactors.compactMap { entry in
@@ -129,6 +135,7 @@ package struct GeneratorFile {
             "runs": JSON(size.runs), "tasks": JSON(index.tasks), "medianDistance": .number(index.medianDistance),
         ]
         if let notes = try representation.space.notes { about["space"] = .object(notes) }
+        about["reader"] = reading?.json
         if let norms = index.norms { about["norms"] = JSON([norms.lowerBound, norms.upperBound]) }
         digest.update(try JSON.object(about).text())
         about["hash"] = .string(digest.finish())
@@ -158,28 +165,56 @@ package struct GeneratorFile {
         let reader = TensorReader(file)
         let parts = try Schema.parts(about.json["schema"] ?? .null, source: path)
         let width = parts.reduce(0) { $0 + $1.length }
-        let schema = try Schema(
+        var schema = try Schema(
             parts,
             ConditionScale(
                 shift: reader.tensor("condition.shift", [width]).values,
                 scale: reader.tensor("condition.scale", [width]).values))
+        let reading = try reading(about, parts)
+        if let reading { schema.reader = try conditionReader(reading, parts, file, reader) }
         let settings = Settings(about.json["settings"]?.object ?? JSONObject())
-        let index = try index(about, reader, width)
+        let index = try index(about, reader, schema.featureWidth)
         let representation = try representation(reader, settings, layout, tasks: index.tasks.count)
         let size = ProblemSize(
-            values: representation.count, conditions: width, examples: try about.count("examples", 1...(1 << 28)),
+            values: representation.count, conditions: schema.featureWidth,
+            examples: try about.count("examples", 1...(1 << 28)),
             tensors: representation.space.tensors.map(\.shape), runs: try about.count("runs", 1...(1 << 28)))
         guard try about.count("values", 1...Layout.valueLimit) == size.values else { throw about.wrong("values") }
         guard let seed = UInt64(try about.string("seed")) else { throw about.wrong("seed") }
         let generator = GeneratorFile(
             method: try about.string("method"), preset: try about.string("preset"), settings: settings, size: size,
-            schema: schema, representation: representation, index: index, report: about.report, seed: seed,
+            schema: schema, reading: reading, representation: representation, index: index, report: about.report,
+            seed: seed,
             hash: try about.string("hash"))
         let plan = try methods(generator.method).plan(settings, size)
         try checkModel(file, weightCount: plan.weightCount)
         let model = try plan.make(representation, .none)
         try load(model, reader)
         return (generator, model)
+    }
+
+    private static func reading(_ about: About, _ parts: [Schema.Part]) throws(LoragenError) -> ReaderSettings? {
+        guard let json = about.json["reader"] else {
+            if parts.contains(where: { $0.tokens != nil }) { throw about.wrong("reader") }
+            return nil
+        }
+        return try ReaderSettings(ReaderSettings.defaults.overridden(by: json.text()))
+    }
+
+    /// Its networks may hold no more than the file does.
+    private static func conditionReader(
+        _ reading: ReaderSettings, _ parts: [Schema.Part], _ file: SafetensorsFile, _ reader: TensorReader
+    ) throws(LoragenError) -> ConditionReader {
+        let held = file.tensors.reduce(0) { $0 + ($1.name.hasPrefix("reader.") && $1.type == .f32 ? $1.count : 0) }
+        let needed = ConditionReader.weightCount(parts, reading)
+        guard needed <= held else {
+            throw LoragenError(
+                .format, "\(file.path): the reader of its condition needs \(needed) weights; it holds \(held)")
+        }
+        let made = ConditionReader(parts, reading, .none)
+        try made.load { (name) throws(LoragenError) in try reader.tensor("reader." + name) }
+        made.setTraining(false)
+        return made
     }
 
     /// The metadata of a file.

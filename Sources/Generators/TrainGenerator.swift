@@ -35,7 +35,8 @@ public func trainGenerator(
     let preset = options.preset ?? "default"
     let entry = try methods(options.method)
     var settings = try entry.settings(preset: preset)
-    if let text = options.settings { settings = try settings.overridden(by: text) }
+    let (reading, overrides) = try ReaderSettings.split(options.settings)
+    if let text = overrides { settings = try settings.overridden(by: text) }
     settings = try suited(settings, to: corpus)
     let sources = corpus.sources
     try sources.check(writing: [path])
@@ -52,10 +53,15 @@ public func trainGenerator(
         throw LoragenError(.invalidArgument, "checkpoint_seconds is \(options.checkpointSeconds); expected 0 or more")
     }
     let conditions = try CorpusConditions(
-        corpus, field: options.condition, encoders: options.encoders, progress: progress)
-    let problem = try Problem(
+        corpus, field: reading.readsTokens ? "none" : options.condition, encoders: options.encoders, progress: progress)
+    var problem = try Problem(
         corpus, settings, conditions: conditions, streams: entry.streams, seed: options.seed,
         memoryLimit: options.memoryLimit)
+    var read: [TrainedStage] = []
+    if reading.readsTokens {
+        read = try problem.learnToRead(
+            reading, field: options.condition, encoders: options.encoders, progress: progress)
+    }
     let plan = try entry.plan(settings, problem.size)
     try checkMemory(plan, problem, options)
     let model = try plan.make(problem.representation, Random(seed: options.seed, stream: RandomStreams.weights))
@@ -72,10 +78,10 @@ public func trainGenerator(
     if plan.halvesWeights { model.module.halve() }
     let index = try trainingIndex(problem)
     let report = try Measurement(problem, model, method: options.method, medianDistance: index.medianDistance)
-        .report(training: trained)
+        .report(training: read + trained)
     try GeneratorFile(
         method: options.method, preset: preset, settings: settings, size: problem.size,
-        schema: problem.schema,
+        schema: problem.schema, reading: reading.readsTokens ? reading : nil,
         representation: problem.representation, index: index, report: report.json, seed: options.seed
     ).write(to: path, model: model)
     checkpoint?.remove()

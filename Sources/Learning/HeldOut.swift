@@ -6,7 +6,7 @@ public struct HeldOut: ValidationTasks {
     private let adapters: CorpusModules
     private let representation: Representation
     /// Standardised, `[n, C]`.
-    public let conditions: Tensor<Float>
+    public internal(set) var conditions: Tensor<Float>
     /// The task of each.
     public let tasks: [String]
     /// Squared distance of the mean training adapter to each, `Σ‖ΔW‖²`.

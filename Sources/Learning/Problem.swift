@@ -6,16 +6,19 @@ import Tensor
 public struct Problem {
     public let corpus: Corpus
     public let representation: Representation
-    public let schema: Schema
-    public let size: ProblemSize
+    public private(set) var schema: Schema
+    public private(set) var size: ProblemSize
     /// Tasks of the training split in the order of the corpus, and each training example's place among them.
     public let tasks: [String]
-    public let groups: [Int32]
+    public private(set) var groups: [Int32]
     /// Adapters in the training split; each is an example for each way to ask for it.
-    public let adapterCount: Int
-    public let data: TrainingData
-    public let validation: HeldOut
-    public let test: HeldOut
+    public var adapterCount: Int { train.count }
+    public private(set) var data: TrainingData
+    public private(set) var validation: HeldOut
+    public private(set) var test: HeldOut
+    private let train: [Int]
+    /// The vectors of the training adapters.
+    private let rows: any VectorRows
 
     /// Bytes of vectors and adapters that are kept in memory rather than read again. The results do not depend on it.
     static func roomToKeep(memoryLimit: UInt64) -> Double {
@@ -27,40 +30,53 @@ public struct Problem {
         _ corpus: Corpus, _ settings: Settings, conditions: CorpusConditions? = nil, streams: Bool, seed: UInt64,
         memoryLimit: UInt64
     ) throws(LoragenError) {
-        let train = corpus.indices(of: .train)
+        train = corpus.indices(of: .train)
         guard !train.isEmpty else {
             throw LoragenError(.mismatch, "\(corpus.path): no adapter is in the split \"train\"")
         }
         let keeps = try Self.keeps(corpus, train.count, streams: streams, memoryLimit: memoryLimit)
         self.corpus = corpus
-        adapterCount = train.count
-        let given: CorpusConditions
-        if let conditions { given = conditions } else { given = try CorpusConditions(corpus) }
-        // An example is an adapter and one way to ask for it.
-        let examples = train.indices.flatMap { row in given.ways[train[row]].map { (row: row, numbers: $0) } }
-        let schema = try Schema(given.parts, fitting: examples.map(\.numbers))
         let (tasks, groups) = Self.numbered(train.map { corpus.entries[$0].task })
-        let (runs, runOfEach) = Self.numbered(train.map { corpus.entries[$0].run })
         let (representation, rows) = try Representation.fitting(
             settings, CorpusModules(corpus, train, keeps: false), groups: groups, groupCount: tasks.count, seed: seed,
             keeps: keeps)
         func heldOut(_ split: Split) throws(LoragenError) -> HeldOut {
-            let entries = corpus.indices(of: split)
-            return try HeldOut(
-                corpus, entries, conditions: schema.features(entries.map { given.ways[$0].first ?? [] }), rows,
-                representation, keeps: keeps)
+            try HeldOut(
+                corpus, corpus.indices(of: split), conditions: .zeros([0, 0]), rows, representation, keeps: keeps)
         }
-        (self.schema, self.tasks, self.representation) = (schema, tasks, representation)
-        self.groups = examples.map { groups[$0.row] }
+        (self.tasks, self.groups, self.representation, self.rows) = (tasks, groups, representation, rows)
+        schema = try Schema([], fitting: [])
         size = ProblemSize(
-            values: representation.count, conditions: schema.width, examples: examples.count,
-            tensors: representation.space.tensors.map(\.shape), runs: runs.count)
+            values: representation.count, conditions: 0, examples: train.count,
+            tensors: representation.space.tensors.map(\.shape), runs: Set(train.map { corpus.entries[$0].run }).count)
         validation = try heldOut(.validation)
         test = try heldOut(.test)
+        data = TrainingData(rows: rows, conditions: .zeros([0, 0]), validation: validation, seed: seed)
+        if let conditions { try ask(by: conditions) } else { try ask(by: CorpusConditions(corpus)) }
+    }
+
+    /// Asks for the same adapters in another way. Until a reader is given, the features are the standardised numbers.
+    public mutating func ask(
+        by conditions: CorpusConditions, reader: (any FeatureReader)? = nil
+    ) throws(LoragenError) {
+        let given = conditions.ways
+        // An example is an adapter and one way to ask for it.
+        let examples = train.indices.flatMap { row in given[train[row]].map { (row: row, numbers: $0) } }
+        schema = try Schema(conditions.parts, fitting: examples.map(\.numbers))
+        schema.reader = reader
+        func heldOut(_ split: Split) -> Tensor<Float> {
+            schema.features(corpus.indices(of: split).map { given[$0].first ?? [] })
+        }
+        validation.conditions = heldOut(.validation)
+        test.conditions = heldOut(.test)
+        (size.conditions, size.examples) = (schema.featureWidth, examples.count)
+        let (_, tasks) = Self.numbered(train.map { corpus.entries[$0].task })
+        let (_, runs) = Self.numbered(train.map { corpus.entries[$0].run })
+        groups = examples.map { tasks[$0.row] }
         data = TrainingData(
             rows: examples.count == train.count ? rows : ChosenRows(rows, examples.map(\.row)),
-            conditions: schema.features(examples.map(\.numbers)), validation: validation, seed: seed,
-            runs: examples.map { runOfEach[$0.row] }, tasks: self.groups)
+            conditions: schema.features(examples.map(\.numbers)), validation: validation, seed: data.seed,
+            runs: examples.map { runs[$0.row] }, tasks: groups)
     }
 
     /// Whether adapters and vectors stay in memory. Throws `.memory` where they would have to and cannot.

@@ -18,8 +18,18 @@ public struct ImagesKind: ConditionKind {
 extension ImageEncoder: ConditionEncoder {
     public var width: Int { pooledFeatures }
 
+    public var stateWidth: Int { features }
+
     public func vectors(_ values: [ConditionValue]) throws(LoragenError) -> [[Float]] {
-        var vectors: [[Float]] = []
+        try outputs(values, layer: nil).map(\.pooled.values)
+    }
+
+    public func states(_ values: [ConditionValue], _ tokens: TokenFeatures) throws(LoragenError) -> [[Float]] {
+        try outputs(values, layer: tokens.layer).map { tokens.block($0.states) }
+    }
+
+    private func outputs(_ values: [ConditionValue], layer: Int?) throws(LoragenError) -> [Output] {
+        var outputs: [Output] = []
         for value in values {
             let picture: Picture
             switch value {
@@ -30,8 +40,8 @@ extension ImageEncoder: ConditionEncoder {
                 }
             case .numbers: throw LoragenError(.internalError, "numbers went to an encoder of pictures")
             }
-            vectors += try encode([picture]).map(\.pooled.values)
+            outputs += try encode([picture], layer: layer)
         }
-        return vectors
+        return outputs
     }
 }

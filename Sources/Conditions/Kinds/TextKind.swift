@@ -17,6 +17,14 @@ public struct TextKind: ConditionKind {
 
 extension TextEncoder: ConditionEncoder {
     public func vectors(_ values: [ConditionValue]) throws(LoragenError) -> [[Float]] {
+        try encode(try Self.texts(values)).map(\.pooled)
+    }
+
+    public func states(_ values: [ConditionValue], _ tokens: TokenFeatures) throws(LoragenError) -> [[Float]] {
+        try encode(try Self.texts(values), layer: tokens.layer).map { tokens.block($0.states) }
+    }
+
+    private static func texts(_ values: [ConditionValue]) throws(LoragenError) -> [String] {
         var texts: [String] = []
         for value in values {
             guard case .bytes(let bytes) = value, let text = String(validating: bytes, as: UTF8.self) else {
@@ -24,6 +32,6 @@ extension TextEncoder: ConditionEncoder {
             }
             texts.append(text)
         }
-        return try encode(texts).map(\.pooled)
+        return texts
     }
 }

@@ -14,19 +14,20 @@ public struct CorpusConditions: Sendable {
 
     /// - Parameters:
     ///   - field: one of `fields`; nil for "conditions" where the manifest has it, else texts and pictures.
+    ///   - tokens: texts and pictures token by token, for a reader, instead of as one vector.
     ///   - progress: is told how much has been encoded.
     /// Throws `.invalidArgument` when an encoder is missing, `.mismatch` for a manifest that does not have the field in all
     /// of its lines.
     public init(
         _ corpus: Corpus, field: String? = nil, encoders: ConditionEncoders = ConditionEncoders(),
-        progress: ProgressHandler? = nil
+        tokens: TokenFeatures? = nil, progress: ProgressHandler? = nil
     ) throws(LoragenError) {
         let asked = try Self.asked(corpus, field, encoders)
         guard let first = asked.lazy.compactMap(\.first).first else {
             (parts, ways) = ([], corpus.entries.map { _ in [[]] })
             return
         }
-        let parts = try first.parts(encoders)
+        let parts = try first.parts(encoders, tokens: tokens)
         if let part = parts.first(where: { $0.kind.isEncoded && $0.encoder == nil }) {
             throw Self.missing(part.kind, corpus)
         }
@@ -129,13 +130,17 @@ public struct CorpusConditions: Sendable {
             guard let part = parts.first(where: { $0.kind.name == kind }), let encoder = part.encoder,
                 let reader = encoder.encoder
             else { continue }
-            var cache = FeatureCache(beside: corpus.path, encoder)
+            // States are many, and quickly made again.
+            var cache = part.tokens == nil ? FeatureCache(beside: corpus.path, encoder) : FeatureCache()
             let keys = try values.map { (value) throws(LoragenError) in try FeatureCache.key(value) }
             let fresh = values.indices.filter { cache[keys[$0]] == nil }
             let start = ProgressReporter.now
             for first in stride(from: 0, to: fresh.count, by: 256) {
                 let chunk = fresh[first..<min(first + 256, fresh.count)]
-                for (i, vector) in zip(chunk, try reader.vectors(chunk.map { values[$0] })) { cache[keys[i]] = vector }
+                let given = chunk.map { values[$0] }
+                let made =
+                    if let tokens = part.tokens { try reader.states(given, tokens) } else { try reader.vectors(given) }
+                for (i, vector) in zip(chunk, made) { cache[keys[i]] = vector }
                 let rate = Double(chunk.endIndex) / max(1e-9, ProgressReporter.now - start)
                 let isCancelled = reporter.report {
                     Progress(

@@ -7,7 +7,7 @@ import Tensor
 struct FeatureCache {
     static let format = "loragen.features"
 
-    private let path: String
+    private let path: String?
     private let identity: String
     private let width: Int
     private var vectors: [String: [Float]] = [:]
@@ -20,9 +20,13 @@ struct FeatureCache {
         var stem = corpus
         for suffix in [".safetensors", ".corpus"] where stem.hasSuffix(suffix) { stem.removeLast(suffix.count) }
         if stem == corpus { stem = joinPath(corpus, "corpus") }
-        path = "\(stem).features-\(identity.prefix(12)).safetensors"
-        read()
+        let path = "\(stem).features-\(identity.prefix(12)).safetensors"
+        self.path = path
+        read(path)
     }
+
+    /// In memory alone.
+    init() { (path, identity, width) = (nil, "", 0) }
 
     subscript(key: String) -> [Float]? {
         get { vectors[key] }
@@ -42,7 +46,7 @@ struct FeatureCache {
         return digest.finish()
     }
 
-    private mutating func read() {
+    private mutating func read(_ path: String) {
         guard let file = try? SafetensorsFile(path: path), file.metadata["format"] == Self.format,
             file.metadata["encoder"] == identity, let keys = file.tensor("keys"), keys.type == .u8,
             let count = keys.shape.first, keys.shape == [count, 64], file.tensor("vectors")?.shape == [count, width],
@@ -58,6 +62,7 @@ struct FeatureCache {
 
     /// A corpus may lie where nothing can be written: then there is no cache.
     func write() {
+        guard let path else { return }
         let keys = vectors.keys.sorted()
         var writer = SafetensorsWriter(metadata: ["format": Self.format, "encoder": identity])
         do throws(LoragenError) {

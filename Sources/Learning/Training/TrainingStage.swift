@@ -2,7 +2,7 @@ import NN
 import Tensor
 
 /// How a stage's weights are optimised.
-public struct Optimisation {
+public struct Optimisation: Sendable {
     public var steps: Int
     public var learningRate: Double
     public var weightDecay = 0.0
