@@ -81,6 +81,9 @@ static void *run(void *argument) {
         CLAIM(draw(generators[index], index, round % 3 == 0 ? folder : NULL) == expected[index]);
         loragen_generator *own = open_generator(index);
         if (round % 2) { CLAIM(draw(own, index, NULL) == expected[index]); }
+        /* Made when it is first asked for, by whichever thread; it stays where it is. */
+        const char *text = loragen_generator_report_text(generators[index], round % 2 == 0);
+        CLAIM(text && *text && text == loragen_generator_report_text(generators[index], round % 2 == 0));
         loragen_generator_free(own);
         char name[32];
         snprintf(name, sizeof name, "/no/%zu/%zu", number, round);

@@ -8,7 +8,7 @@ public struct Verification: Sendable {
     public let adapter: String
     public let base: String?
     /// The gravest first.
-    public let findings: [Finding]
+    public let findings: [VerificationFinding]
     public let hosts: [HostVerdict]
     /// `√Σ‖scale · B · A‖²` over all modules; `nil` when the adapter could not be read.
     public let norm: Double?
@@ -31,7 +31,7 @@ public struct Verification: Sendable {
                 throw error
             }
             let code = error.code == .nonFinite ? "non-finite" : "unreadable"
-            findings = [Finding(severity: .error, code: code, message: error.message, modules: [])]
+            findings = [VerificationFinding(severity: .error, code: code, message: error.message, modules: [])]
             hosts = []
             norm = nil
             return
@@ -45,14 +45,16 @@ public struct Verification: Sendable {
         if let model = weights?.onnx?.graph { check.inputs(try rules.lackingInputs(of: model)) }
         hosts = rules.verdicts(given: check.misfits)
         check.hosts(hosts)
-        let order = Finding.Severity.allCases
+        let order = VerificationFinding.Severity.allCases
         findings = check.findings.enumerated().sorted { a, b in
             let (x, y) = (order.firstIndex(of: a.element.severity) ?? 0, order.firstIndex(of: b.element.severity) ?? 0)
             return x == y ? a.offset < b.offset : x < y
         }.map(\.element)
     }
 
-    public func count(_ severity: Finding.Severity) -> Int { findings.lazy.filter { $0.severity == severity }.count }
+    public func count(_ severity: VerificationFinding.Severity) -> Int {
+        findings.lazy.filter { $0.severity == severity }.count
+    }
 
     public var json: JSON {
         var object: JSONObject = [
@@ -102,7 +104,7 @@ struct Misfits {
 /// The checks of one adapter, and what they found so far.
 struct AdapterCheck {
     let adapter: Adapter
-    private(set) var findings: [Finding] = []
+    private(set) var findings: [VerificationFinding] = []
     private(set) var misfits = Misfits()
 
     init(adapter: Adapter) { self.adapter = adapter }
@@ -110,9 +112,9 @@ struct AdapterCheck {
     private var modules: [ModuleShape] { adapter.layout.modules }
 
     private mutating func add(
-        _ severity: Finding.Severity, _ code: String, _ message: String, _ modules: [String] = []
+        _ severity: VerificationFinding.Severity, _ code: String, _ message: String, _ modules: [String] = []
     ) {
-        findings.append(Finding(severity: severity, code: code, message: message, modules: modules))
+        findings.append(VerificationFinding(severity: severity, code: code, message: message, modules: modules))
         if severity != .error { return }
         if code == "missing-module" || code == "missing-layer" { misfits.missing.formUnion(modules) }
         if code == "wrong-shape" || code == "tied-embeddings" { misfits.misshapen.formUnion(modules) }

@@ -30,7 +30,13 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
     }
 
     public static func weightCount(_ parts: [Schema.Part], _ settings: ReaderSettings) -> Int {
-        settings.weightCount(tokenWidths: parts.compactMap { part in part.tokens.map { part.length / $0.count } })
+        let width = settings.width
+        let own = settings.layers * (12 * width * width + 13 * width) + (settings.queries + 2) * width
+        return parts.reduce(own) { count, part in
+            guard let tokens = part.tokens else { return count }
+            let states = part.length / tokens.count
+            return count + (states + 1 + tokens.count) * width + 2 * states
+        }
     }
 
     public init(_ parts: [Schema.Part], _ settings: ReaderSettings, _ random: Random) {
@@ -86,8 +92,12 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
             let states = numbers.slice(axis: 1, slot.range).reshaped([n, slot.tokens, slot.range.count / slot.tokens])
             sequence.append(slot.embed(slot.norm(states)) + slot.positions.value)
         }
-        var x = dropped(Tensor.concatenate(sequence, axis: 1))
-        for block in transformer.blocks { x = dropped(block(x)) }
+        var x = Tensor.concatenate(sequence, axis: 1)
+        for block in transformer.blocks {
+            // What a block adds is dropped, not what it adds to.
+            x = x + dropped(block.attention(block.attentionNorm(x)))
+            x = x + dropped(block.down(block.up(block.perceptronNorm(x)).gelu()))
+        }
         x = x.slice(axis: 1, 0..<settings.queries)
         let read = (transformer.norm?(x) ?? x).reshaped([n, settings.queries * settings.width])
         return plain.isEmpty

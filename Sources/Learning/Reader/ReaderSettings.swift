@@ -71,11 +71,4 @@ public struct ReaderSettings: Sendable {
     }
 
     public var json: JSON { .object(values.values) }
-
-    /// Weights of a reader of a part whose tokens have so many numbers.
-    func weightCount(tokenWidths: [Int]) -> Int {
-        let block = 12 * width * width + 13 * width
-        return layers * block + (queries + 2) * width
-            + tokenWidths.reduce(0) { $0 + ($1 + tokens + 3) * width + 2 * $1 }
-    }
 }

@@ -54,7 +54,7 @@ import Testing
         return scratch("config.json")
     }
 
-    func codes(_ verification: Verification, _ severity: Finding.Severity = .error) -> [String] {
+    func codes(_ verification: Verification, _ severity: VerificationFinding.Severity = .error) -> [String] {
         verification.findings.filter { $0.severity == severity }.map(\.code)
     }
 

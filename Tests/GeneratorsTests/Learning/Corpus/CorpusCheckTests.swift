@@ -220,7 +220,7 @@ struct CorpusCheckTests {
 
     // MARK: Remarks
 
-    private func remark(_ scratch: Scratch, _ code: String) throws -> Learning.Finding {
+    private func remark(_ scratch: Scratch, _ code: String) throws -> Finding {
         let remarks = try Corpus(path: scratch.path).remarks
         return try #require(remarks.first { $0.code == code }, "\(remarks.map(\.code))")
     }

@@ -22,7 +22,7 @@ struct FolderWalkTests {
 
     private func names(_ scratch: Scratch) throws -> [String] { try FolderWalk(scratch.path).found.map(\.name) }
 
-    private func remark(_ walk: FolderWalk, _ part: String) throws -> Learning.Finding {
+    private func remark(_ walk: FolderWalk, _ part: String) throws -> Finding {
         try #require(walk.remarks.first { $0.message.contains(part) }, "\(walk.remarks.map(\.message))")
     }
 

@@ -14,7 +14,7 @@ import Testing
 struct DiagnosisTests {
     private func codes(_ diagnosis: Diagnosis) -> Set<String> { Set(diagnosis.findings.map(\.code)) }
 
-    private func finding(_ diagnosis: Diagnosis, _ code: String) throws -> Learning.Finding {
+    private func finding(_ diagnosis: Diagnosis, _ code: String) throws -> Finding {
         try #require(diagnosis.findings.first { $0.code == code }, "\(codes(diagnosis))")
     }
 

@@ -1,7 +1,7 @@
 import Files
 
 /// One thing that a check of an adapter found.
-public struct Finding: Sendable, Equatable {
+public struct VerificationFinding: Sendable, Equatable {
     public enum Severity: String, Sendable, CaseIterable {
         /// A host would refuse the adapter, leave parts of it out, or compute something else.
         case error
