@@ -79,6 +79,7 @@ private func corpus(_ change: (Int) -> [String: Any] = { _ in [:] }) throws -> S
         request.condition = .vector([1, 0, 1, 1, 0])
         let numbers = try #require(try Generator(path: scratch("g")).generate(request).first)
         #expect(words.values.elementsEqual(numbers.values))
+        withExtendedLifetime((words, numbers)) {}
         // Bits that add up are learnt exactly by a linear model; by kernel ridge, nearly.
         let error = try Report(json: JSON.parse(generator.report, source: "")).test?.skill.first {
             $0.name == "generator"
