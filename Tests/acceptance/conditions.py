@@ -70,8 +70,8 @@ def read(tensors, settings, tokens):
     block[: min(count, len(tokens))] = tokens[:count]
     norm, linear = torch.nn.functional.layer_norm, torch.nn.functional.linear
     w = lambda name: (weights[f"{name}.weight"], weights[f"{name}.bias"])  # noqa: E731
-    x = linear(norm(block, block.shape[1:], *w("parts.0.norm")), *w("parts.0.embed")) + weights["parts.0.positions"][0]
-    x = torch.cat([weights["queries"][0], x])
+    states = norm(block, block.shape[1:], *w("parts.0.norm"))
+    x = linear(states, *w("parts.0.embed")) + weights["parts.0.positions"][0]
     for i in range(settings["reader.layers"]):
         layer = torch.nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
         own = f"transformer.blocks.{i}"
@@ -84,7 +84,9 @@ def read(tensors, settings, tokens):
         })
         with torch.no_grad():
             x = layer.eval()(x[None])[0]
-    return norm(x[: settings["reader.queries"]], (width,), *w("transformer.norm")).flatten()
+    counts = linear(norm(x, (width,), *w("transformer.norm")), *w("parts.0.weights"))
+    counts[len(tokens):] = -torch.inf
+    return (counts.softmax(0).T @ states).flatten()
 
 
 def main():

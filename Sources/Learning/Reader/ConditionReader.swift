@@ -2,8 +2,9 @@ import Conditions
 import NN
 import Tensor
 
-/// A small transformer over the tokens of a condition's texts or pictures, together with tokens of its own, whose last
-/// states are the features. Parts of numbers go by it and stand behind them.
+/// Learned pooling: a small transformer over the tokens of a condition's texts or pictures finds who plays which role, and
+/// says for each of a few queries how much every token counts. The features are those means of the encoder's own states, in
+/// which what no training task spoke of has its place too. Parts of numbers go by it and stand behind them.
 public final class ConditionReader: FeatureReader, Module, Sendable {
     /// Where a part stands among the numbers.
     private struct Slot: Sendable {
@@ -13,29 +14,33 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
         let embed: Linear<Float>
         /// [1, tokens, width]
         let positions: Parameter<Float>
+        /// How much a token counts for each query.
+        let weights: Linear<Float>
+
+        var states: Int { range.count / tokens }
     }
 
     private let settings: ReaderSettings
     private let slots: [Slot]
     /// Numbers that are features as they are.
     private let plain: [Range<Int>]
-    /// [1, queries, width]
-    private let queries: Parameter<Float>
     private let transformer: Transformer<Float>
     public let width: Int
 
     /// Numbers that a reader of these parts gives.
     public static func width(_ parts: [Schema.Part], _ settings: ReaderSettings) -> Int {
-        settings.queries * settings.width + parts.reduce(0) { $0 + ($1.tokens == nil ? $1.length : 0) }
+        parts.reduce(0) { width, part in
+            width + (part.tokens.map { settings.queries * (part.length / $0.count) } ?? part.length)
+        }
     }
 
     public static func weightCount(_ parts: [Schema.Part], _ settings: ReaderSettings) -> Int {
-        let width = settings.width
-        let own = settings.layers * (12 * width * width + 13 * width) + (settings.queries + 2) * width
-        return parts.reduce(own) { count, part in
+        let (width, queries) = (settings.width, settings.queries)
+        let transformer = settings.layers * (12 * width * width + 13 * width) + 2 * width
+        return parts.reduce(transformer) { count, part in
             guard let tokens = part.tokens else { return count }
             let states = part.length / tokens.count
-            return count + (states + 1 + tokens.count) * width + 2 * states
+            return count + (states + 1 + tokens.count + queries) * width + 2 * states + queries
         }
     }
 
@@ -55,10 +60,10 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
                 Slot(
                     range: range, tokens: tokens.count, norm: LayerNorm(features: states, eps: 1e-5),
                     embed: Linear(inputs: states, outputs: settings.width, random: &random),
-                    positions: Parameter(0.02 * random.normal([1, tokens.count, settings.width]))))
+                    positions: Parameter(0.02 * random.normal([1, tokens.count, settings.width])),
+                    weights: Linear(inputs: settings.width, outputs: settings.queries, random: &random)))
         }
         (self.slots, self.plain) = (slots, plain)
-        queries = Parameter(0.02 * random.normal([1, settings.queries, settings.width]))
         transformer = Transformer(
             TransformerConfiguration(
                 layers: settings.layers, features: settings.width, heads: settings.heads, causal: false),
@@ -67,40 +72,56 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
     }
 
     public func visit(_ visitor: ModuleVisitor<Float>) {
-        visitor.parameter("queries", queries)
         for (i, slot) in slots.enumerated() {
             visitor.child("parts.\(i).norm", slot.norm)
             visitor.child("parts.\(i).embed", slot.embed)
             visitor.parameter("parts.\(i).positions", slot.positions)
+            visitor.child("parts.\(i).weights", slot.weights)
         }
         visitor.child("transformer", transformer)
     }
 
-    public func features(_ numbers: Tensor<Float>) -> Tensor<Float> { self(numbers, random: nil) }
+    public func features(_ numbers: Tensor<Float>) -> Tensor<Float> {
+        var none: Random?
+        return self(numbers, random: &none)
+    }
 
     /// [n, numbers] to [n, width]; with dropout while it is trained.
-    func callAsFunction(_ numbers: Tensor<Float>, random: Random?) -> Tensor<Float> {
-        var random = random
-        func dropped(_ x: Tensor<Float>) -> Tensor<Float> {
-            guard settings.dropout > 0, let mask: Tensor<Float> = random?.dropout(x.shape, rate: settings.dropout)
-            else { return x }
-            return x * mask
-        }
+    func callAsFunction(_ numbers: Tensor<Float>, random: inout Random?) -> Tensor<Float> {
         let n = numbers.shape[0]
-        var sequence = [queries.value + Tensor<Float>.zeros([n, settings.queries, settings.width])]
-        for slot in slots {
-            let states = numbers.slice(axis: 1, slot.range).reshaped([n, slot.tokens, slot.range.count / slot.tokens])
-            sequence.append(slot.embed(slot.norm(states)) + slot.positions.value)
+        let states = slots.map { slot in
+            slot.norm(numbers.slice(axis: 1, slot.range).reshaped([n, slot.tokens, slot.states]))
         }
-        var x = Tensor.concatenate(sequence, axis: 1)
+        var x = Tensor.concatenate(zip(slots, states).map { $0.embed($1) + $0.positions.value }, axis: 1)
         for block in transformer.blocks {
             // What a block adds is dropped, not what it adds to.
-            x = x + dropped(block.attention(block.attentionNorm(x)))
-            x = x + dropped(block.down(block.up(block.perceptronNorm(x)).gelu()))
+            x = x + dropped(block.attention(block.attentionNorm(x)), &random)
+            x = x + dropped(block.down(block.up(block.perceptronNorm(x)).gelu()), &random)
         }
-        x = x.slice(axis: 1, 0..<settings.queries)
-        let read = (transformer.norm?(x) ?? x).reshaped([n, settings.queries * settings.width])
-        return plain.isEmpty
-            ? read : Tensor.concatenate([read] + plain.map { numbers.slice(axis: 1, $0) }, axis: 1)
+        x = transformer.norm?(x) ?? x
+        var (features, start) = ([Tensor<Float>](), 0)
+        for (slot, states) in zip(slots, states) {
+            let own = x.slice(axis: 1, start..<(start + slot.tokens))
+            start += slot.tokens
+            let shares = (slot.weights(own).permuted([0, 2, 1]) + absent(numbers, slot)).softmax()
+            let means = shares.matmul(states).reshaped([n, settings.queries * slot.states])
+            features.append(dropped(means, &random))
+        }
+        return .concatenate(features + plain.map { numbers.slice(axis: 1, $0) }, axis: 1)
+    }
+
+    private func dropped(_ x: Tensor<Float>, _ random: inout Random?) -> Tensor<Float> {
+        guard settings.dropout > 0, let mask: Tensor<Float> = random?.dropout(x.shape, rate: settings.dropout) else {
+            return x
+        }
+        return x * mask
+    }
+
+    /// 0 for tokens that there are, far below for the zeros behind them, [n, 1, tokens].
+    private func absent(_ numbers: Tensor<Float>, _ slot: Slot) -> Tensor<Float> {
+        let n = numbers.shape[0]
+        let squares = numbers.slice(axis: 1, slot.range).reshaped([n * slot.tokens, slot.states]).square().sum(axes: [1]
+        )
+        return Tensor(squares.values.map { $0 == 0 ? -1e9 : 0 }, shape: [n, 1, slot.tokens])
     }
 }

@@ -10,7 +10,7 @@ public struct ReaderSettings: Sendable {
     public static let defaults = Settings([
         "reader": "pooled", "reader.layer": -1, "reader.tokens": 32, "reader.width": 192, "reader.layers": 2,
         "reader.heads": 6, "reader.queries": 4, "reader.hidden": 512, "reader.dropout": 0.2, "reader.steps": 800,
-        "reader.batch": 32, "reader.rate": 1e-3, "reader.weightDecay": 1e-2, "reader.patience": 4,
+        "reader.batch": 32, "reader.rate": 1e-3, "reader.weightDecay": 1e-2, "reader.patience": 6,
     ])
 
     public let readsTokens: Bool
@@ -20,7 +20,7 @@ public struct ReaderSettings: Sendable {
     public let width: Int
     public let layers: Int
     public let heads: Int
-    /// Learnt tokens that take part, whose last states are the features.
+    /// Means of the tokens' states that are the features.
     public let queries: Int
     let hidden: Int
     let dropout: Double

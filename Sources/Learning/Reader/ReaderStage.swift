@@ -22,8 +22,9 @@ final class ReaderStage: TrainingStage {
             visitor.child("output", output)
         }
 
-        func callAsFunction(_ numbers: Tensor<Float>, random: Random?) -> Tensor<Float> {
-            output(hidden(reader(numbers, random: random)).gelu())
+        func callAsFunction(_ numbers: Tensor<Float>, random: Random? = nil) -> Tensor<Float> {
+            var random = random
+            return output(hidden(reader(numbers, random: &random)).gelu())
         }
     }
 
@@ -54,6 +55,6 @@ final class ReaderStage: TrainingStage {
 
     func validationSkill() throws(LoragenError) -> Double? {
         guard data.validation.conditions.shape[0] > 0 else { return nil }
-        return try data.skill(withoutGradients { network(data.validation.conditions, random: nil) })
+        return try data.skill(withoutGradients { network(data.validation.conditions) })
     }
 }

@@ -56,7 +56,7 @@ private func corpus() throws -> Scratch {
 }
 
 private let small =
-    #""reader": "tokens", "reader.tokens": 6, "reader.width": 16, "reader.heads": 2, "reader.hidden": 32"#
+    #""reader": "tokens", "reader.tokens": 6, "reader.width": 16, "reader.heads": 2, "reader.hidden": 32, "reader.queries": 6"#
 
 /// The numbers of an adapter, which live no longer than it does.
 private func values(_ adapters: [Adapter]) -> [Float] {
@@ -106,7 +106,7 @@ private func values(_ adapters: [Adapter]) -> [Float] {
         let hashes = try (0..<2).map { _ in try trained(scratch, settings, "mlp").hash }
         #expect(hashes[0] == hashes[1])
         for method in ["cond-pdiff", "rpg"] {
-            #expect(try trained(scratch, settings, method).schema.featureWidth == 4 * 16)
+            #expect(try trained(scratch, settings, method).schema.featureWidth == 6 * 2)
         }
     }
 
