@@ -66,30 +66,34 @@ private func values(_ adapters: [Adapter]) -> [Float] {
 }
 
 @Suite struct ConditionReaderTests {
-    private func trained(_ scratch: Scratch, _ settings: String, _ method: String = "kernel-ridge") throws -> Generator
-    {
+    private func trained(
+        _ scratch: Scratch, _ settings: String, _ method: String = "kernel-ridge", progress: ProgressHandler? = nil
+    ) throws -> Generator {
         var options = TrainingOptions()
         (options.method, options.settings, options.encoders) = (method, settings, encoders)
         let path = scratch.path + "-generator"
-        try trainGenerator(corpus: Corpus(path: scratch.path), path: path, options: options)
+        try trainGenerator(corpus: Corpus(path: scratch.path), path: path, options: options, progress: progress)
         defer { try? FileManager.default.removeItem(atPath: path) }
         return try Generator(path: path, encoders: encoders)
     }
 
-    private func skill(_ generator: Generator) throws -> Double {
-        let test = try Report(json: JSON.parse(generator.report, source: "")).test
-        return try #require(test?.skill.first { $0.name == "generator" }?.value)
-    }
-
-    @Test func `what a pooled vector loses, a reader of tokens finds, and the layer is chosen by validation`() throws {
+    @Test func `tokens tell apart what a pooled vector cannot, and the layer is chosen by validation`() throws {
         let scratch = try corpus()
+        // Last losses of the layers that are tried. How many words are "on", which is all that a pooled vector says, would
+        // explain a fifth.
+        var losses: [Double] = []
         let generator = try trained(
             scratch,
-            "{\(small), \"reader.steps\": 400, \"reader.dropout\": 0, \"reader.patience\": 100, \"reader.rate\": 3e-3}")
+            "{\(small), \"reader.steps\": 300, \"reader.dropout\": 0, \"reader.patience\": 100, \"reader.rate\": 3e-3}",
+            progress: { progress in
+                if progress.stage == "reader" {
+                    if progress.step < 10 || losses.isEmpty { losses.append(progress.loss) }
+                    losses[losses.count - 1] = progress.loss
+                }
+                return false
+            })
         #expect(generator.schema.parts[0].tokens == TokenFeatures(count: 6, layer: 0))
-        let read = try skill(generator)
-        let pooled = try skill(try trained(scratch, "{}"))
-        #expect(read > 0.5 && pooled < 0.3, "\(read), \(pooled)")
+        #expect(losses.min() ?? 1 < 0.6 && losses.max() ?? 0 > 0.8, "\(losses)")
         let report = Report(json: try JSON.parse(generator.report, source: ""))
         #expect(report.training.first?.name == "reader")
         // A sentence gives an adapter; the encoder's states, flat, give the same.
