@@ -17,7 +17,8 @@ extension Condition {
                 guard other.isPooled else {
                     throw LoragenError(
                         .invalidArgument,
-                        "\"\(name)\" has several values; token by token, one can be read: give one, or use pooled vectors")
+                        "\"\(name)\" has several values; token by token, one can be read: give one, or use pooled vectors"
+                    )
                 }
                 continue
             }
