@@ -71,7 +71,7 @@ def read(tensors, settings, tokens):
     norm, linear = torch.nn.functional.layer_norm, torch.nn.functional.linear
     w = lambda name: (weights[f"{name}.weight"], weights[f"{name}.bias"])  # noqa: E731
     states = norm(block, block.shape[1:], *w("parts.0.norm"))
-    x = linear(states, *w("parts.0.embed")) + weights["parts.0.positions"][0]
+    x = linear(states, *w("parts.0.embed"))
     for i in range(settings["reader.layers"]):
         layer = torch.nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
         own = f"transformer.blocks.{i}"

@@ -12,8 +12,6 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
         let tokens: Int
         let norm: LayerNorm<Float>
         let embed: Linear<Float>
-        /// [1, tokens, width]
-        let positions: Parameter<Float>
         /// How much a token counts for each query.
         let weights: Linear<Float>
 
@@ -40,7 +38,7 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
         return parts.reduce(transformer) { count, part in
             guard let tokens = part.tokens else { return count }
             let states = part.length / tokens.count
-            return count + (states + 1 + tokens.count + queries) * width + 2 * states + queries
+            return count + (states + 1 + queries) * width + 2 * states + queries
         }
     }
 
@@ -60,7 +58,6 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
                 Slot(
                     range: range, tokens: tokens.count, norm: LayerNorm(features: states, eps: 1e-5),
                     embed: Linear(inputs: states, outputs: settings.width, random: &random),
-                    positions: Parameter(0.02 * random.normal([1, tokens.count, settings.width])),
                     weights: Linear(inputs: settings.width, outputs: settings.queries, random: &random)))
         }
         (self.slots, self.plain) = (slots, plain)
@@ -75,7 +72,6 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
         for (i, slot) in slots.enumerated() {
             visitor.child("parts.\(i).norm", slot.norm)
             visitor.child("parts.\(i).embed", slot.embed)
-            visitor.parameter("parts.\(i).positions", slot.positions)
             visitor.child("parts.\(i).weights", slot.weights)
         }
         visitor.child("transformer", transformer)
@@ -89,10 +85,12 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
     /// [n, numbers] to [n, width]; with dropout while it is trained.
     func callAsFunction(_ numbers: Tensor<Float>, random: inout Random?) -> Tensor<Float> {
         let n = numbers.shape[0]
-        let states = slots.map { slot in
-            slot.norm(numbers.slice(axis: 1, slot.range).reshaped([n, slot.tokens, slot.states]))
+        // Where a token stands, the encoder's states say.
+        let tokens = slots.map { slot in
+            hidden(numbers.slice(axis: 1, slot.range).reshaped([n, slot.tokens, slot.states]), &random)
         }
-        var x = Tensor.concatenate(zip(slots, states).map { $0.embed($1) + $0.positions.value }, axis: 1)
+        let states = zip(slots, tokens).map { $0.norm($1) }
+        var x = Tensor.concatenate(zip(slots, states).map { $0.embed($1) }, axis: 1)
         for block in transformer.blocks {
             // What a block adds is dropped, not what it adds to.
             x = x + dropped(block.attention(block.attentionNorm(x)), &random)
@@ -100,11 +98,11 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
         }
         x = transformer.norm?(x) ?? x
         var (features, start) = ([Tensor<Float>](), 0)
-        for (slot, states) in zip(slots, states) {
+        for (i, slot) in slots.enumerated() {
             let own = x.slice(axis: 1, start..<(start + slot.tokens))
             start += slot.tokens
-            let shares = (slot.weights(own).permuted([0, 2, 1]) + absent(numbers, slot)).softmax()
-            let means = shares.matmul(states).reshaped([n, settings.queries * slot.states])
+            let shares = (slot.weights(own).permuted([0, 2, 1]) + absent(tokens[i])).softmax()
+            let means = shares.matmul(states[i]).reshaped([n, settings.queries * slot.states])
             features.append(dropped(means, &random))
         }
         return .concatenate(features + plain.map { numbers.slice(axis: 1, $0) }, axis: 1)
@@ -117,11 +115,18 @@ public final class ConditionReader: FeatureReader, Module, Sendable {
         return x * mask
     }
 
-    /// 0 for tokens that there are, far below for the zeros behind them, [n, 1, tokens].
-    private func absent(_ numbers: Tensor<Float>, _ slot: Slot) -> Tensor<Float> {
-        let n = numbers.shape[0]
-        let squares = numbers.slice(axis: 1, slot.range).reshaped([n * slot.tokens, slot.states]).square().sum(axes: [1]
-        )
-        return Tensor(squares.values.map { $0 == 0 ? -1e9 : 0 }, shape: [n, 1, slot.tokens])
+    /// With some tokens left out while it is trained, so that no single one is relied on.
+    private func hidden(_ tokens: Tensor<Float>, _ random: inout Random?) -> Tensor<Float> {
+        let shape = [tokens.shape[0], tokens.shape[1], 1]
+        guard settings.tokenDropout > 0, var draw = random else { return tokens }
+        let draws: Tensor<Float> = draw.uniform(shape)
+        random = draw
+        return tokens * Tensor(draws.values.map { Double($0) < settings.tokenDropout ? 0 : 1 }, shape: shape)
+    }
+
+    /// 0 for tokens that there are, far below for zeros, [n, tokens, states] to [n, 1, tokens].
+    private func absent(_ tokens: Tensor<Float>) -> Tensor<Float> {
+        let squares = tokens.square().sum(axes: [2])
+        return Tensor(squares.values.map { $0 == 0 ? -1e9 : 0 }, shape: [tokens.shape[0], 1, tokens.shape[1]])
     }
 }

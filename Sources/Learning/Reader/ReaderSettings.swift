@@ -9,7 +9,8 @@ public struct ReaderSettings: Sendable {
     /// The settings' own, which every method takes beside its own: their names begin with "reader".
     public static let defaults = Settings([
         "reader": "pooled", "reader.layer": -1, "reader.tokens": 32, "reader.width": 192, "reader.layers": 2,
-        "reader.heads": 6, "reader.queries": 4, "reader.hidden": 512, "reader.dropout": 0.2, "reader.steps": 800,
+        "reader.heads": 6, "reader.queries": 4, "reader.hidden": 512, "reader.dropout": 0.2, "reader.tokenDropout": 0.2,
+        "reader.steps": 800,
         "reader.batch": 32, "reader.rate": 1e-3, "reader.weightDecay": 1e-2, "reader.patience": 6,
     ])
 
@@ -24,6 +25,8 @@ public struct ReaderSettings: Sendable {
     public let queries: Int
     let hidden: Int
     let dropout: Double
+    /// Share of the tokens that training leaves out.
+    let tokenDropout: Double
     let batch: Int
     let optimisation: Optimisation
     private let values: Settings
@@ -42,6 +45,7 @@ public struct ReaderSettings: Sendable {
         hidden = try values.integer("reader.hidden", 1...65536)
         dropout = try values.number("reader.dropout", 0...0.9)
         batch = try values.integer("reader.batch", 1...65536)
+        tokenDropout = try values.number("reader.tokenDropout", 0...0.9)
         let steps = try values.integer("reader.steps", 1...1_000_000)
         optimisation = Optimisation(
             steps: steps, learningRate: try values.number("reader.rate", 0...10),

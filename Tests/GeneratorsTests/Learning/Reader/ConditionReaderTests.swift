@@ -56,7 +56,7 @@ private func corpus() throws -> Scratch {
 }
 
 private let small =
-    #""reader": "tokens", "reader.tokens": 6, "reader.width": 16, "reader.heads": 2, "reader.hidden": 32, "reader.queries": 6"#
+    #""reader": "tokens", "reader.tokens": 6, "reader.width": 16, "reader.heads": 2, "reader.hidden": 32, "reader.queries": 6, "reader.tokenDropout": 0"#
 
 /// The numbers of an adapter, which live no longer than it does.
 private func values(_ adapters: [Adapter]) -> [Float] {
