@@ -191,19 +191,19 @@ def summary(runs):
     return result
 
 
-def report():
+def report(trainings):
     runs = [json.loads(path.read_text()) for path in sorted(RUNS.glob("*.*.*.json"))]
     references = json.loads((RUNS / "references.json").read_text())
     result = {"references": {group: {name: {"mean": round(float(np.mean(v)), 2), "deviation": round(float(np.std(v)), 2)}
                                      for name, v in names.items()} for group, names in references.items()}}
-    for training in TRAININGS:
+    for training in trainings:
         for method in METHODS:
             mine = [run for run in runs if (run["training"], run["method"]) == (training, method)]
             if mine:
                 result.setdefault(training, {})[method] = summary(mine)
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "experiment.json").write_text(json.dumps(result, indent=1) + "\n")
-    trainings = [training for training in TRAININGS if training in result]
+    trainings = [training for training in trainings if training in result]
     for training in trainings:
         print(table(training, result))
     figures.draw(result, trainings, HERE / "results" / "table.png")
@@ -244,7 +244,7 @@ def main():
                 for method in args.methods.split(","):
                     if seed < SEEDS.get(method, 3):
                         experiment.run(training, method, seed)
-    report()
+    report(args.trainings.split(","))
 
 
 if __name__ == "__main__":
