@@ -199,6 +199,10 @@ static void generators(void) {
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generator_open(&generator, ""));
     FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generator_open(&generator, not_utf8));
     FAILS(LORAGEN_IO, loragen_generator_open(&generator, "/does/not/exist"));
+    FAILS(LORAGEN_IO, loragen_generator_open_with(&generator, "/does/not/exist", NULL));
+    loragen_generator_options with = LORAGEN_GENERATOR_OPTIONS_INIT;
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_generator_open_with(NULL, generator_path, &with));
+    WRONG_SIZES(with.struct_size, loragen_generator_open_with(&generator, generator_path, &with));
     REFUSES(loragen_generator_open(&generator, "/dev/null"));
     REFUSES(loragen_generator_open(&generator, "/dev/zero"));
     REFUSES(loragen_generator_open(&generator, "/"));

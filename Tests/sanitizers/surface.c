@@ -483,6 +483,83 @@ static void walk_compact(const char *method) {
     loragen_basis_free(basis);
 }
 
+/* A corpus whose tasks are said in words and by a picture, its encoders, and a generator that is asked by them. */
+static void walk_words(void) {
+    char folder[4096], path[4200];
+    snprintf(folder, sizeof folder, "%s", in_work("words"));
+    loragen_corpus *corpus;
+    CLAIM(loragen_corpus_open(&corpus, in_seeds("training/bits.safetensors")) == LORAGEN_OK);
+    CLAIM(loragen_corpus_unpack(corpus, folder) == LORAGEN_OK);
+    snprintf(path, sizeof path, "%s/corpus.jsonl", folder);
+    FILE *manifest = fopen(path, "w");
+    static const char *const splits[] = {"train", "validation", "test"};
+    for (size_t i = 0; i < loragen_corpus_count(corpus); i++) {
+        loragen_corpus_entry entry;
+        CLAIM(loragen_corpus_entry_at(corpus, i, &entry) == LORAGEN_OK);
+        fprintf(manifest, "{\"path\": \"%s\", \"task\": \"%s\", \"split\": \"%s\", \"text\": [\"a photo of %s\", \"%s\"]}\n",
+                entry.path, entry.task, splits[entry.split], entry.bits, entry.bits);
+    }
+    fclose(manifest);
+    loragen_corpus_free(corpus);
+    CLAIM(loragen_corpus_open(&corpus, folder) == LORAGEN_OK);
+
+    loragen_encoder *encoder;
+    CLAIM(loragen_encoder_open(&encoder, in_seeds("../EncodersTests/Golden/text/bert"), NULL) == LORAGEN_OK);
+    loragen_image_encoder *pictures;
+    CLAIM(loragen_image_encoder_open(&pictures, in_seeds("../EncodersTests/Golden/vision/clip")) == LORAGEN_OK);
+    CLAIM(*loragen_encoder_json(encoder) == '{' && *loragen_image_encoder_json(pictures) == '{');
+    const size_t width = loragen_encoder_width(encoder);
+    const char *texts[] = {"a photo of a cat", ""};
+    float *vectors = calloc(2 * width, sizeof *vectors);
+    CLAIM(loragen_encoder_encode(encoder, texts, 2, vectors) == LORAGEN_OK);
+    loragen_states *states;
+    CLAIM(loragen_encoder_states(&states, encoder, texts[0], 0) == LORAGEN_OK && loragen_states_count(states) > 2);
+    loragen_states_free(states);
+
+    loragen_training_options options = LORAGEN_TRAINING_OPTIONS_INIT;
+    options.method = "nearest";
+    const char *out = in_work("words.safetensors");
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_train(corpus, out, &options)); /* an encoder is missing */
+    options.encoder = encoder;
+    options.condition = "smell";
+    FAILS(LORAGEN_INVALID_ARGUMENT, loragen_train(corpus, out, &options));
+    static const char *const settings[] = {
+        NULL, "{\"reader\": \"tokens\", \"reader.steps\": 2, \"reader.layer\": 1, \"reader.width\": 8, \"reader.heads\": 2}"};
+    for (size_t i = 0; i < 2; i++) {
+        options.condition = i ? "text" : NULL;
+        options.settings = settings[i];
+        CLAIM(loragen_train(corpus, out, &options) == LORAGEN_OK);
+        loragen_generator *generator;
+        loragen_generator_options with = LORAGEN_GENERATOR_OPTIONS_INIT;
+        with.encoder = encoder;
+        with.image_encoder = pictures;
+        CLAIM(loragen_generator_open_with(&generator, out, &with) == LORAGEN_OK);
+        loragen_condition_info part = LORAGEN_CONDITION_INFO_INIT;
+        CLAIM(loragen_generator_condition(generator, 0, &part) == LORAGEN_OK && strstr(part.encoder, "identity"));
+        loragen_condition asked[2] = {{"text", "text", texts[0], strlen(texts[0])}, {NULL, "text", "\xff", 1}};
+        loragen_request request = LORAGEN_REQUEST_INIT;
+        request.conditions = asked;
+        request.condition_count = 1;
+        loragen_adapters *adapters;
+        CLAIM(generate_lora(&adapters, generator, &request) == LORAGEN_OK);
+        loragen_adapters_free(adapters);
+        request.condition_count = 2; /* no UTF-8, or one too many */
+        FAILS(LORAGEN_INVALID_ARGUMENT, generate_lora(&adapters, generator, &request));
+        asked[0] = (loragen_condition){NULL, "images", "\x89PNG", 4};
+        request.condition_count = 1;
+        FAILS(LORAGEN_MISMATCH, generate_lora(&adapters, generator, &request));
+        loragen_generator_free(generator);
+        CLAIM(loragen_generator_open(&generator, out) == LORAGEN_OK);
+        asked[0] = (loragen_condition){NULL, "text", texts[0], strlen(texts[0])};
+        FAILS(LORAGEN_INVALID_ARGUMENT, generate_lora(&adapters, generator, &request)); /* without its encoder */
+        loragen_generator_free(generator);
+    }
+    free(vectors);
+    loragen_image_encoder_free(pictures);
+    loragen_encoder_free(encoder);
+    loragen_corpus_free(corpus);
+}
+
 int main(int count, char **arguments) {
     if (count != 3) { return 64; }
     seeds = arguments[1];
@@ -502,6 +579,7 @@ int main(int count, char **arguments) {
     each("corpus/apply_onnx", walk_onnx);
     walk_compact("svfit");
     walk_compact("loldu");
+    walk_words();
     for (size_t format = 0; format < 8; format++) { CLAIM(saved[format] > 0); }
     printf("      saved %zu %zu %zu %zu %zu %zu %zu %zu by format, %zu verified, %zu trained, %zu applied, %d notes\n",
            saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7], verified, trained, applied, notes);
