@@ -243,7 +243,9 @@ import Testing
                 }
                 return Set(identities).count
             }
-            return threads(of: 8) > 2 && (0..<5).allSatisfy { _ in threads(of: 2) <= 2 }
+            // A busy machine may not have woken a third one in time.
+            let wakes = (0..<100).contains { _ in threads(of: 8) > 2 }
+            return wakes && (0..<5).allSatisfy { _ in threads(of: 2) <= 2 }
         }
         #expect(status == 0)
     }
